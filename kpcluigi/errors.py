@@ -22,6 +22,9 @@ A message says what happened, to which table and chunk, and the next command to 
 
 from __future__ import annotations
 
+PASSING_STATUS = frozenset({0, 429, 500, 502, 503, 504})
+"""HTTP statuses of Salesforce that a later try can get past; 0 stands for no answer at all."""
+
 
 class KpcluigiError(Exception):
     """Base of all errors of this package; its text is meant for the operator."""
@@ -66,13 +69,18 @@ class RowCountError(OracleError):
 class SalesforceError(KpcluigiError):
     """Salesforce refused a request.
 
-    `status` is the HTTP status (0 when no answer came), `code` Salesforce's errorCode.
+    `status` is the HTTP status (0 when no answer came), `code` Salesforce's errorCode, and
+    `passing` says whether a later try may succeed.
     """
 
     def __init__(self, message: str, *, status: int = 0, code: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+
+    @property
+    def passing(self) -> bool:
+        return self.status in PASSING_STATUS
 
 
 class AuthenticationError(SalesforceError):

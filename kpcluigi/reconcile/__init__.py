@@ -1,0 +1,5 @@
+"""Comparing what Oracle had, what was loaded, and what the org holds."""
+
+from kpcluigi.reconcile.counts import in_org, reconcile_counts
+
+__all__ = ["in_org", "reconcile_counts"]

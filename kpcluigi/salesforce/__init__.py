@@ -1,0 +1,44 @@
+"""A Salesforce client: client-credentials login, REST with retry, Bulk API 2.0 ingest, SOQL.
+
+Knows no Luigi and no Oracle; usable from a notebook:
+
+    with Client(url, credentials=ClientCredentials(client_id, client_secret)) as client:
+        job = create_job(client, "KPS_Sales__c", external_id="External_ID__c")
+        upload(client, job.id, body)
+        close_job(client, job.id)
+        info = wait_for_job(client, job.id, timeout=7200)
+        download(client, job.id, "failed", Path("failed.csv.gz"))
+
+Importing this package opens nothing and changes nothing in the process.
+"""
+
+from kpcluigi.salesforce.bulk import (
+    JobInfo,
+    ResultKind,
+    abort_job,
+    close_job,
+    create_job,
+    download,
+    job_info,
+    upload,
+    wait_for_job,
+)
+from kpcluigi.salesforce.client import Client, ClientCredentials
+from kpcluigi.salesforce.query import count, describe, limits
+
+__all__ = [
+    "Client",
+    "ClientCredentials",
+    "JobInfo",
+    "ResultKind",
+    "abort_job",
+    "close_job",
+    "count",
+    "create_job",
+    "describe",
+    "download",
+    "job_info",
+    "limits",
+    "upload",
+    "wait_for_job",
+]

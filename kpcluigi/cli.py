@@ -1,0 +1,166 @@
+"""The command line `kpcluigi`: parse and call, nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+from kpcluigi import report
+from kpcluigi.errors import KpcluigiError
+from kpcluigi.oracle import Window
+from kpcluigi.reextract import reextract
+from kpcluigi.tasks.base import fingerprint, run_folder, select_tables, table_named
+from kpcluigi.version import VERSION
+
+_EPILOG = """\
+The migration itself is run by Luigi, which also resumes it:
+
+  luigid --address 127.0.0.1           the scheduler and its visualiser, in a terminal of its own
+  luigi --module kpcluigi MigrateAll   everything; again after any interruption
+
+See all of it work first, with no Oracle and no org:  kpcluigi rehearse
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0 when it did what was asked."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except KpcluigiError as error:
+        print(f"kpcluigi: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kpcluigi",
+        description="Moves tenant-sales history from Oracle to Salesforce, and proves it arrived.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    rehearse = commands.add_parser(
+        "rehearse",
+        help="migrate sample data between local stand-ins for Oracle and Salesforce",
+        description="Starts a server that speaks Oracle's wire protocol, a server that speaks "
+        "Salesforce's APIs, and luigid, all on 127.0.0.1; fills the first with sample data for the "
+        "tables of tables.toml; runs the very `luigi` command that you would type; and ends with "
+        "the result. Exit code 0 only when every table's verdict is PASS.",
+    )
+    rehearse.add_argument(
+        "--rows",
+        type=_rows,
+        default=160_000,
+        help="sample rows in the window, about; 5,000 or more (default 160,000)",
+    )
+    rehearse.add_argument(
+        "--dir",
+        type=Path,
+        default=Path("rehearsal"),
+        metavar="DIR",
+        help="folder for the sample data and the run; made anew (default ./rehearsal)",
+    )
+    rehearse.add_argument(
+        "--serve",
+        action="store_true",
+        help="start everything, print what to export so that luigi can be run, killed and run "
+        "again by hand in a second terminal, and stay up until Ctrl-C",
+    )
+    rehearse.set_defaults(command=_rehearse)
+
+    status = commands.add_parser(
+        "status",
+        help="how far a run is, read from its marker files",
+        description="Prints rows planned, extracted, loaded and failed, and the verdict, per "
+        "table. Needs neither Oracle nor Salesforce nor luigid.",
+    )
+    _add_window(status)
+    status.set_defaults(command=_status)
+
+    again = commands.add_parser(
+        "reextract",
+        help="have chunks that are not loaded yet extracted again",
+        description="Removes the files of chunks that are not loaded, so that the next run "
+        "extracts them again: after a change of the mapping, or of a chunk file. Loaded chunks are "
+        "never touched.",
+    )
+    again.add_argument("--table", required=True, help="name of the table in tables.toml")
+    again.add_argument("--chunk", type=int, help="one chunk only (default: all not loaded)")
+    _add_window(again)
+    again.set_defaults(command=_reextract)
+    return parser
+
+
+def _add_window(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--start-date",
+        type=date.fromisoformat,
+        default=date(2022, 1, 1),
+        help="first day of the run's window (default 2022-01-01)",
+    )
+    parser.add_argument(
+        "--end-date",
+        type=date.fromisoformat,
+        default=date(2024, 12, 31),
+        help="last day of the run's window (default 2024-12-31)",
+    )
+
+
+def _rows(text: str) -> int:
+    rows = int(text.replace(",", "").replace("_", ""))
+    if not 5_000 <= rows <= 50_000_000:
+        raise argparse.ArgumentTypeError("from 5,000 to 50,000,000")
+    return rows
+
+
+def _rehearse(options: argparse.Namespace) -> int:
+    try:
+        from kpcluigi.rehearsal.run import rehearse, serve
+    except ModuleNotFoundError as error:
+        print(
+            f"kpcluigi: the rehearsal needs {error.name}; install it with: "
+            f"pip install -e '.[rehearsal]'",
+            file=sys.stderr,
+        )
+        return 1
+    work = serve if options.serve else rehearse
+    return work(options.dir, options.rows)
+
+
+def _status(options: argparse.Namespace) -> int:
+    window = Window(options.start_date, options.end_date)
+    folder = run_folder(window)
+    if not folder.path.is_dir():
+        raise KpcluigiError(
+            f"{folder.path}: no such run; begin it with: luigi --module kpcluigi MigrateAll"
+        )
+    summary = report.summarise(folder, list(select_tables("").values()), window)
+    print("\n".join(report.status_lines(folder, summary)))
+    return 0
+
+
+def _reextract(options: argparse.Namespace) -> int:
+    window = Window(options.start_date, options.end_date)
+    table = table_named(options.table.upper())
+    removed = reextract(
+        run_folder(window).table(table.name),
+        table,
+        fingerprint(table, window),
+        chunk=options.chunk,
+    )
+    print(
+        f"{table.name}: the next run extracts {len(removed.chunks)} chunk(s) again"
+        + (", after a new plan" if removed.plan else "")
+        + ": luigi --module kpcluigi MigrateAll"
+    )
+    return 0

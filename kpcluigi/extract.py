@@ -1,0 +1,106 @@
+"""One chunk from Oracle to its chunk file and manifest."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import oracledb
+import polars as pl
+
+from kpcluigi import transform
+from kpcluigi.chunkfile import ChunkWriter, writing
+from kpcluigi.errors import RowCountError, StagingError
+from kpcluigi.markers import Chunk, ChunkManifest, Plan
+from kpcluigi.oracle import Source, Window, read_chunk
+from kpcluigi.oracle.plan import chunk_sql
+from kpcluigi.staging import TableFolder, write_marker
+
+NO_EXTERNAL_ID = "REJECTED:the row has no external id and cannot be upserted:--"
+
+
+def extract_chunk(
+    connection: oracledb.Connection,
+    source: Source,
+    window: Window,
+    plan: Plan,
+    chunk: Chunk,
+    folder: TableFolder,
+    *,
+    fingerprint: str,
+    min_free_bytes: int,
+    tell: Callable[[int], None],
+) -> ChunkManifest:
+    """Stream the chunk into `chunks/0000n.csv.gz`, then write its manifest.
+
+    Args:
+        fingerprint: of the mapping in force; it stands in the manifest.
+        min_free_bytes: free space below which extraction stops.
+        tell: receives the rows read so far, after every frame.
+
+    Raises:
+        RowCountError: under one SCN the chunk holds other than its planned rows.
+        StagingError: the disk is too full.
+        OracleError: a value does not fit the type of its mapping.
+    """
+    started = time.monotonic()
+    table = source.table
+    ledger = transform.FitLedger()
+    header = transform.header(table)
+    read = rejected = 0
+    with ExitStack() as stack:
+        writer = stack.enter_context(writing(folder.chunk_file(chunk.n), header))
+        refused: ChunkWriter | None = None
+        for frame in read_chunk(connection, source, window, plan, chunk):
+            _require_space(folder.path, min_free_bytes)
+            read += frame.height
+            good, bad = transform.split_rejected(table, frame)
+            writer.add(transform.convert(table, good, in_utc=source.in_utc, ledger=ledger))
+            if bad.height:
+                rejected += bad.height
+                if refused is None:
+                    refused = stack.enter_context(
+                        writing(folder.rejected_rows(chunk.n), b"sf__Error," + header)
+                    )
+                text = transform.convert(table, bad, in_utc=source.in_utc, ledger=ledger)
+                refused.add(text.select(pl.lit(NO_EXTERNAL_ID).alias("sf__Error"), pl.all()))
+            tell(read)
+        if read != chunk.rows and plan.scn is not None:
+            raise RowCountError(
+                f"{table.name} chunk {chunk.n}: planned {chunk.rows:,} rows, but Oracle gave "
+                f"{read:,} at the same SCN {plan.scn}; is {', '.join(table.key)} the table's key?"
+            )
+        if refused is not None:
+            refused.close()
+        written = writer.close()
+    manifest = ChunkManifest(
+        table=table.name,
+        n=chunk.n,
+        scn=plan.scn,
+        fingerprint=fingerprint,
+        sql=chunk_sql(source, plan, chunk),
+        rows=written.rows,
+        rejected=rejected,
+        fitted=ledger.columns,
+        raw_bytes=written.raw_bytes,
+        file_bytes=written.file_bytes,
+        sha256=written.sha256,
+        header_bytes=written.header_bytes,
+        cuts=written.cuts,
+        seconds=round(time.monotonic() - started, 3),
+    )
+    write_marker(folder.chunk_manifest(chunk.n), manifest)
+    return manifest
+
+
+def _require_space(folder: Path, floor: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < floor:
+        raise StagingError(
+            f"{folder} has {free / 1e9:.1f} GB free, less than the {floor / 1e9:.1f} GB that "
+            f"`min_free_gb` under [staging] keeps: extraction stops, uploads go on. "
+            f"Free some space and run the same command again"
+        )

@@ -1,0 +1,104 @@
+"""Opening Oracle sessions, and telling passing errors from lasting ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+import oracledb
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
+
+from kpcluigi.errors import OracleError
+
+T = TypeVar("T")
+
+PASSING = frozenset(
+    {18, 20, 54, 60, 1033, 1034, 1089, 1652, 4031, 8103, 12170, 12514, 12516, 12519, 12520, 12537,
+     12541, 12571}
+)  # fmt: skip
+"""ORA- numbers that a later try can get past: sessions or processes used up, a restart under way,
+a lock, space that others hold, a listener that is not ready, a lost link."""
+
+PASSING_DRIVER = frozenset({"DPY-1001", "DPY-4005", "DPY-4011", "DPY-4024", "DPY-6005", "DPY-6000"})
+"""The driver's own: connection gone, pool wait, broken pipe, call time-out, no route."""
+
+LASTING = frozenset({1017, 28000, 28001, 1005, 1045})
+"""Logins that must not be tried again: each try brings the account nearer to its lock."""
+
+
+@contextmanager
+def connect(
+    *, dsn: str, user: str, password: str, module: str, action: str = "", call_timeout: float = 0
+) -> Iterator[oracledb.Connection]:
+    """A session of its own, closed at the end of the block.
+
+    Args:
+        dsn: host:port/service or a full descriptor (TCPS goes by the descriptor).
+        module: shown with `action` in V$SESSION and AWR, so that the DBA finds us.
+        call_timeout: seconds that one round trip may take; 0 for no limit.
+
+    Raises:
+        OracleError: the login failed; the text says what to check.
+        oracledb.Error: the connection failed in a way that a later try may get past.
+    """
+    oracledb.defaults.fetch_lobs = False  # CLOBs as text, without a round trip per row
+    try:
+        connection = oracledb.connect(user=user, password=password, dsn=dsn, expire_time=2)
+    except oracledb.Error as error:
+        if passing(error):
+            raise
+        raise OracleError(f"Oracle refused the login of {user} at {dsn}: {error}") from error
+    try:
+        connection.module = module[:48]  # V$SESSION.MODULE holds 48 bytes, ACTION 32
+        connection.action = action[:32]
+        connection.call_timeout = int(call_timeout * 1000)
+        yield connection
+    finally:
+        with suppress(oracledb.Error):  # where the server was gone first, nothing is left to close
+            connection.close()
+
+
+def passing(error: BaseException) -> bool:
+    """Whether a later try with a new connection may succeed."""
+    if not isinstance(error, oracledb.Error) or not error.args:
+        return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    fault = error.args[0]
+    code, full_code = getattr(fault, "code", 0), getattr(fault, "full_code", "")
+    if code in LASTING:
+        return False
+    return (
+        code in PASSING or full_code in PASSING_DRIVER or bool(getattr(fault, "isrecoverable", 0))
+    )
+
+
+def retrying(
+    work: Callable[[], T], *, retries: int, delay: float, tell: Callable[[str], None]
+) -> T:
+    """Do `work` again after passing errors, with a growing, jittered delay.
+
+    Args:
+        work: opens its own connection; it is begun anew each time.
+        retries: further tries after the first.
+        delay: seconds before the first of them; it doubles each time.
+        tell: receives one line before each wait, for the status message.
+    """
+
+    def announce(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        wait = state.next_action.sleep if state.next_action else 0
+        tell(f"try {state.attempt_number} of {retries + 1} failed: {error}; again in {wait:.0f} s")
+
+    return Retrying(
+        retry=retry_if_exception(passing),
+        stop=stop_after_attempt(retries + 1),
+        wait=wait_exponential_jitter(initial=delay, jitter=delay / 4, max=delay * 16),
+        before_sleep=announce,
+        reraise=True,
+    )(work)

@@ -1,0 +1,172 @@
+"""A source table as Oracle describes it, and the statements that read it.
+
+Every statement names its columns, applies the half-open window, and reads at the plan's SCN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+import oracledb
+import pyarrow as pa
+
+from kpcluigi.errors import OracleError
+from kpcluigi.markers import KeyType
+from kpcluigi.tables import Table
+
+_TEXT = {
+    oracledb.DB_TYPE_VARCHAR,
+    oracledb.DB_TYPE_NVARCHAR,
+    oracledb.DB_TYPE_CHAR,
+    oracledb.DB_TYPE_NCHAR,
+    oracledb.DB_TYPE_CLOB,
+    oracledb.DB_TYPE_NCLOB,
+}
+_NAIVE = {oracledb.DB_TYPE_DATE, oracledb.DB_TYPE_TIMESTAMP}
+_ZONED = {oracledb.DB_TYPE_TIMESTAMP_TZ, oracledb.DB_TYPE_TIMESTAMP_LTZ}
+
+
+@dataclass(frozen=True)
+class Window:
+    """Whole days, both included."""
+
+    start: date
+    end: date
+
+    @property
+    def binds(self) -> dict[str, datetime]:
+        """Midnight of the first day, and midnight after the last: half-open."""
+        return {
+            "window_start": datetime.combine(self.start, time()),
+            "window_end": datetime.combine(self.end + timedelta(days=1), time()),
+        }
+
+    def __str__(self) -> str:
+        return f"{self.start}..{self.end}"
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """One column: how it is selected, and what Arrow type it arrives as."""
+
+    name: str
+    expression: str
+    arrow: pa.DataType
+    in_utc: bool
+    """It came with a zone and is converted to UTC by the database."""
+    nullable: bool
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table of tables.toml joined with what Oracle says of it."""
+
+    table: Table
+    owner: str
+    columns: dict[str, SourceColumn]
+
+    @property
+    def name(self) -> str:
+        """owner.table, as it stands in statements."""
+        return f"{self.owner}.{self.table.name}"
+
+    @property
+    def in_utc(self) -> frozenset[str]:
+        return frozenset(name for name, column in self.columns.items() if column.in_utc)
+
+    @property
+    def key_types(self) -> list[KeyType]:
+        kinds = [self.columns[part].arrow for part in self.table.key]
+        return [
+            "datetime"
+            if pa.types.is_timestamp(k)
+            else "text"
+            if pa.types.is_string(k)
+            else "number"
+            for k in kinds
+        ]
+
+    @property
+    def key_nullable(self) -> bool:
+        return any(self.columns[part].nullable for part in self.table.key)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow types to ask the driver for, so that no NUMBER becomes a float."""
+        return pa.schema([(c.name, c.arrow) for c in self.columns.values()])
+
+    def from_clause(self, scn: int | None) -> str:
+        """FROM with its snapshot; `t` is the table's alias."""
+        snapshot = "" if scn is None else f" AS OF SCN {scn:d}"
+        return f"FROM {self.name}{snapshot} t"
+
+    @property
+    def in_window(self) -> str:
+        """The window as a condition with the binds of `Window.binds`."""
+        column = f"t.{self.table.partition_column}"
+        return f"{column} >= :window_start AND {column} < :window_end"
+
+    @property
+    def select_list(self) -> str:
+        return ", ".join(column.expression for column in self.columns.values())
+
+
+def describe_source(connection: oracledb.Connection, *, owner: str, table: Table) -> Source:
+    """Ask Oracle for the types of a table's mapped columns.
+
+    Raises:
+        OracleError: the table or a column is missing, or has a type that is not supported.
+    """
+    names = tuple(dict.fromkeys((*table.source_columns, *table.key, table.partition_column)))
+    sql = f"SELECT {', '.join(f't.{n}' for n in names)} FROM {owner}.{table.name} t WHERE 1 = 0"
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(sql)
+        except oracledb.DatabaseError as error:
+            fault = error.args[0]
+            if getattr(fault, "code", 0) == 942:
+                raise OracleError(
+                    f"{owner}.{table.name} does not exist or {connection.username} may not read "
+                    f"it; grant it, or set `schema` under [oracle] in luigi.cfg. SQL: {sql}"
+                ) from error
+            if getattr(fault, "code", 0) == 904:
+                raise OracleError(
+                    f"{owner}.{table.name} has no column that tables.toml maps: {fault}. SQL: {sql}"
+                ) from error
+            raise
+        described: Sequence[Any] = cursor.description or ()
+    columns = {
+        name: _source_column(table, name, info) for name, info in zip(names, described, strict=True)
+    }
+    return Source(table=table, owner=owner, columns=columns)
+
+
+def _source_column(table: Table, name: str, info: Any) -> SourceColumn:
+    plain = f"t.{name}"
+    expression, in_utc = plain, False
+    arrow: pa.DataType
+    if info.type_code is oracledb.DB_TYPE_NUMBER:
+        places = info.precision or 0, info.scale
+        if 0 < places[0] <= 38 and 0 <= places[1] <= places[0]:
+            arrow = pa.decimal128(*places)
+        else:
+            # A NUMBER without declared places fits no Arrow decimal: its own digits as text do
+            expression = f"TO_CHAR({plain}, 'TM9', 'NLS_NUMERIC_CHARACTERS=''.,''') AS {name}"
+            arrow = pa.string()
+    elif info.type_code in _TEXT:
+        arrow = pa.large_string() if "LOB" in info.type_code.name else pa.string()
+    elif info.type_code in _NAIVE:
+        arrow = pa.timestamp("s" if info.type_code is oracledb.DB_TYPE_DATE else "us")
+    elif info.type_code in _ZONED:
+        # The thin driver drops the zone and keeps the wall clock: only the database can convert
+        expression, in_utc = f"SYS_EXTRACT_UTC({plain}) AS {name}", True
+        arrow = pa.timestamp("us")
+    else:
+        raise OracleError(
+            f"{table.name}.{name} is {info.type_code.name}, which cannot be migrated; "
+            f"remove the column from tables.toml"
+        )
+    return SourceColumn(name, expression, arrow, in_utc, bool(info.null_ok))

@@ -1,0 +1,202 @@
+"""What is checked before anything moves: both ends, the mapping against both schemas, the disk.
+
+Every check is made and every problem named, so that one round of corrections is enough.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import oracledb
+import sqlalchemy
+from sqlalchemy.pool import StaticPool
+
+from kpcluigi.errors import OracleError, PreflightError, SalesforceError
+from kpcluigi.oracle import Source, describe_source
+from kpcluigi.salesforce import Client, describe
+from kpcluigi.tables import Table
+
+BYTES_PER_ROW = 55
+"""Compressed, as measured on a 13-column sales table; it only has to warn in time."""
+
+_NUMBERS = frozenset({"double", "currency", "percent", "int"})
+_TEXTS = frozenset(
+    {"string", "textarea", "email", "phone", "url", "picklist", "multipicklist", "combobox"}
+)
+_FITTING: Mapping[str, frozenset[str]] = {
+    "text": _TEXTS,
+    "decimal": _NUMBERS,
+    "boolean": frozenset({"boolean"}),
+    "date": frozenset({"date"}),
+    "datetime": frozenset({"datetime"}),
+}
+
+
+@dataclass
+class Findings:
+    """What was checked, what is wrong, and what is worth knowing."""
+
+    checks: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def raise_problems(self) -> None:
+        """Raises `PreflightError` that lists every problem, if there is one."""
+        if self.problems:
+            listed = "\n".join(f"  - {problem}" for problem in self.problems)
+            raise PreflightError(
+                f"Preflight found {len(self.problems)} problem(s); nothing was started:\n{listed}\n"
+                f"Correct them and run the same command again"
+            )
+
+
+def check_oracle(
+    connection: oracledb.Connection,
+    tables: Mapping[str, Table],
+    owners: Mapping[str, str],
+    findings: Findings,
+) -> str:
+    """Each mapped table and column is there and readable. Returns the database's name."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT sys_context('USERENV', 'DB_NAME'), sys_context('USERENV', 'SERVICE_NAME') "
+            "FROM dual"
+        )
+        database = "/".join(str(part) for part in cursor.fetchone() or ())
+    findings.checks.append(f"Oracle {connection.version} at {connection.dsn}: {database}")
+    sources: list[Source] = []
+    for name, table in tables.items():
+        try:
+            sources.append(describe_source(connection, owner=owners[name], table=table))
+        except OracleError as error:
+            findings.problems.append(str(error))
+    findings.checks.append(f"{len(sources)} tables can be read with all their mapped columns")
+    _check_keys(connection, sources, findings)
+    return database
+
+
+def _check_keys(connection: oracledb.Connection, sources: list[Source], findings: Findings) -> None:
+    """A key that is no primary key may hold duplicates, which a plan cannot cut."""
+    engine = sqlalchemy.create_engine(
+        "oracle+oracledb://", creator=lambda: connection, poolclass=StaticPool
+    )
+    inspector = sqlalchemy.inspect(engine)
+    for source in sources:
+        constraint = inspector.get_pk_constraint(source.table.name.lower(), source.owner.lower())
+        primary = {column.upper() for column in constraint["constrained_columns"]}
+        if not primary or not primary <= {part.upper() for part in source.table.key}:
+            findings.warnings.append(
+                f"{source.name}: key {', '.join(source.table.key)} does not cover a primary key "
+                f"({', '.join(sorted(primary)) or 'there is none'}); it must be unique all the same"
+            )
+
+
+def check_salesforce(client: Client, tables: Mapping[str, Table], findings: Findings) -> None:
+    """Each object, field and lookup is there, may be written, and has a fitting type."""
+    findings.checks.append(f"Salesforce org {client.org_id} at {client.url}")
+    described: dict[str, dict[str, dict[str, Any]] | None] = {}
+
+    def fields_of(sobject: str) -> dict[str, dict[str, Any]] | None:
+        if sobject not in described:
+            try:
+                described[sobject] = describe(client, sobject)
+            except SalesforceError as error:
+                if error.status != 404:
+                    raise
+                described[sobject] = None
+        return described[sobject]
+
+    for table in tables.values():
+        fields = fields_of(table.object)
+        if fields is None:
+            findings.problems.append(
+                f"{table.name}: object {table.object} is not in the org, or is hidden from the user"
+            )
+            continue
+        _check_fields(table, fields, findings)
+        for lookup in table.lookups.values():
+            relationship, _, key = lookup.partition(".")
+            parents = _parents(fields, relationship)
+            if not parents:
+                findings.problems.append(
+                    f"{table.name}: {table.object} has no relationship {relationship}"
+                )
+                continue
+            parent = (fields_of(parents[0]) or {}).get(key)
+            if parent is None or not (parent.get("externalId") or parent.get("idLookup")):
+                findings.problems.append(
+                    f"{table.name}: {parents[0]}.{key} is not an external id to look parents up by"
+                )
+    findings.checks.append(f"{len(tables)} objects have the mapped fields and lookups")
+
+
+def _check_fields(table: Table, fields: dict[str, dict[str, Any]], findings: Findings) -> None:
+    for name, column in table.columns.items():
+        target = fields.get(column.field)
+        where = f"{table.name}.{name} -> {table.object}.{column.field}"
+        if target is None:
+            findings.problems.append(
+                f"{where}: the field is not in the org, or is hidden from the user"
+            )
+            continue
+        if not (target.get("createable") and target.get("updateable")):
+            findings.problems.append(f"{where}: the user may not write this field")
+        if target["type"] not in _FITTING[column.type]:
+            findings.problems.append(f"{where}: type {column.type} into a field {target['type']}")
+        length = target.get("length") or 0
+        if column.type == "text" and length and (column.length is None or column.length > length):
+            findings.warnings.append(
+                f"{where}: the field holds {length} characters, the mapping allows "
+                f"{column.length or 'any length'}; longer values will be refused row by row"
+            )
+    external_id = fields.get(table.external_id)
+    if external_id is not None and not external_id.get("externalId"):
+        findings.problems.append(
+            f"{table.name}: {table.object}.{table.external_id} is not marked as an external id"
+        )
+
+
+def _parents(fields: dict[str, dict[str, Any]], relationship: str) -> list[str]:
+    for described in fields.values():
+        if (described.get("relationshipName") or "").lower() == relationship.lower():
+            return list(described.get("referenceTo") or ())
+    return []
+
+
+def check_disk(folder: Path, *, floor: int, rows_ahead: int, findings: Findings) -> None:
+    """The staged files of the largest phase fit, and the floor stays free.
+
+    Args:
+        rows_ahead: rows of the largest phase that are not staged yet, as far as known.
+    """
+    free = shutil.disk_usage(folder).free
+    needed = floor + rows_ahead * BYTES_PER_ROW
+    findings.checks.append(f"Disk: {free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB asked for")
+    if free < needed:
+        findings.problems.append(
+            f"{folder} has {free / 1e9:.1f} GB free; the largest phase needs about "
+            f"{rows_ahead * BYTES_PER_ROW / 1e9:.1f} GB and {floor / 1e9:.1f} GB are kept free "
+            f"(`min_free_gb` under [staging])"
+        )
+
+
+def check_limits(
+    configured: Mapping[str, int], in_luigid: Mapping[str, int] | None, findings: Findings
+) -> None:
+    """luigid's limits are luigi.cfg's. A resource that luigid does not know is limited to one."""
+    if in_luigid is None:
+        findings.checks.append("Local scheduler: the limits are luigi.cfg's")
+        return
+    for name, amount in configured.items():
+        if in_luigid.get(name) != amount:
+            findings.problems.append(
+                f"luigid limits {name} to {in_luigid.get(name, 1)}, luigi.cfg says {amount}: "
+                f"restart luigid in the folder that holds luigi.cfg"
+            )
+    findings.checks.append(
+        "Limits in luigid: " + ", ".join(f"{name} {amount}" for name, amount in configured.items())
+    )

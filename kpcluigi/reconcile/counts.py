@@ -1,0 +1,93 @@
+"""Level 1: Oracle's count, the ledger of the loads and the org's count, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from kpcluigi.markers import Check, LoadResult, Plan, Reconciled, SourceTotals, Verdict
+from kpcluigi.oracle import Window
+from kpcluigi.salesforce import Client, count
+from kpcluigi.tables import Table
+
+
+def in_org(table: Table, window: Window) -> str:
+    """The window as a SOQL condition on the mapped partition column, half-open like Oracle's.
+
+    Empty when the partition column is not mapped: then the whole object is counted.
+    """
+    column = table.columns.get(table.partition_column)
+    if column is None or column.type not in ("date", "datetime"):
+        return ""
+    if column.type == "date":
+        return f"{column.field} >= {window.start} AND {column.field} <= {window.end}"
+    zone = table.zone_of(column)
+    start, end = (
+        datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+        for day in (window.start, window.end + timedelta(days=1))
+    )
+    return (
+        f"{column.field} >= {start:%Y-%m-%dT%H:%M:%SZ} AND "
+        f"{column.field} < {end:%Y-%m-%dT%H:%M:%SZ}"
+    )
+
+
+def reconcile_counts(
+    client: Client,
+    table: Table,
+    window: Window,
+    *,
+    plan: Plan,
+    totals: SourceTotals,
+    loads: Sequence[LoadResult],
+) -> Reconciled:
+    """Compare the counts. PASS: all agree. EXCEPTIONS: all that is missing is dead-lettered."""
+    where = in_org(table, window)
+    found = count(client, table.object, where=where)
+    extracted = sum(load.extracted for load in loads)
+    created = sum(load.created for load in loads)
+    updated = sum(load.updated for load in loads)
+    dead = sum(load.failed + load.unprocessed + load.rejected for load in loads)
+    checks = [
+        _check("plan and source", totals.rows, plan.rows, dead=0),
+        _check("extracted", totals.rows, extracted, dead=0),
+        _check("every row has an outcome", extracted, created + updated + dead, dead=0),
+        _check("loaded", totals.rows, created + updated, dead=dead),
+        _check("count in the org", totals.rows, found, dead=dead, detail=where or "whole object"),
+    ]
+    verdicts = {check.verdict for check in checks}
+    verdict: Verdict = (
+        "FAIL" if "FAIL" in verdicts else "EXCEPTIONS" if "EXCEPTIONS" in verdicts else "PASS"
+    )
+    return Reconciled(
+        table=table.name,
+        object=table.object,
+        fingerprint=plan.fingerprint,
+        verdict=verdict,
+        source=totals.rows,
+        extracted=extracted,
+        created=created,
+        updated=updated,
+        dead_lettered=dead,
+        salesforce=found,
+        difference=totals.rows - found,
+        match_percentage=_share(totals.rows, found),
+        chunks=len(plan.chunks),
+        changed_to_fit=sum(load.changed_to_fit for load in loads),
+        checks=checks,
+    )
+
+
+def _check(name: str, expected: int, found: int, *, dead: int, detail: str = "") -> Check:
+    """Equal is PASS; short by exactly the dead-lettered rows is EXCEPTIONS; all else is FAIL."""
+    missing = expected - found
+    verdict: Verdict = "PASS" if missing == 0 else "EXCEPTIONS" if missing == dead else "FAIL"
+    return Check(level=1, name=name, verdict=verdict, expected=expected, found=found, detail=detail)
+
+
+def _share(source: int, found: int) -> float:
+    """Of the source's rows, how many are in the org, in per cent; never rounded up to 100."""
+    if source == 0:
+        return 100.0 if found == 0 else 0.0
+    exact = min(source, found) / max(source, found) * 100
+    return 100.0 if source == found else min(round(exact, 4), 99.9999)

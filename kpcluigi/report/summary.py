@@ -1,0 +1,195 @@
+"""The state of every table of a run, read from its markers and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from kpcluigi.errors import CorruptMarkerError
+from kpcluigi.markers import (
+    ChunkManifest,
+    Failure,
+    LoadResult,
+    Plan,
+    PreflightResult,
+    Reconciled,
+    RunIdentity,
+)
+from kpcluigi.oracle import Window
+from kpcluigi.staging import RunFolder, TableFolder, read_marker
+from kpcluigi.tables import Table
+
+PASS = "PASS"
+
+
+@dataclass(frozen=True)
+class TableSummary:
+    """One table: rows at each step, chunks done, verdict, and what stands in the way."""
+
+    table: str
+    object: str
+    phase: int
+    planned: int | None
+    """None until the table is planned."""
+    extracted: int
+    loaded: int
+    failed: int
+    """Rows in the dead letter."""
+    in_org: int | None
+    verdict: str
+    """PASS, EXCEPTIONS or FAIL once reconciled; until then how far it is."""
+    chunks: int
+    chunks_extracted: int
+    chunks_loaded: int
+    changed_to_fit: int
+    failures: list[Failure] = field(default_factory=list)
+    dead_letters: list[Path] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run, table by table."""
+
+    folder: Path
+    window: str
+    identity: RunIdentity | None
+    preflight: PreflightResult | None
+    tables: list[TableSummary]
+
+    @property
+    def green(self) -> bool:
+        """Every table's verdict is PASS."""
+        return all(table.verdict == PASS for table in self.tables)
+
+    def frame(self) -> pd.DataFrame:
+        """One row per table, for people."""
+        columns = [
+            "phase",
+            "table",
+            "planned",
+            "extracted",
+            "loaded",
+            "failed",
+            "in_org",
+            "verdict",
+        ]
+        rows = [{name: asdict(table)[name] for name in columns} for table in self.tables]
+        return pd.DataFrame(rows, columns=columns).astype(
+            dict.fromkeys(("planned", "extracted", "loaded", "failed", "in_org"), "Int64")
+        )
+
+
+def summarise(folder: RunFolder, tables: Sequence[Table], window: Window) -> RunSummary:
+    """Read the markers of the given tables. A corrupt one shows as that table's failure."""
+    return RunSummary(
+        folder=folder.path,
+        window=str(window),
+        identity=read_marker(folder.identity, RunIdentity),
+        preflight=read_marker(folder.preflight, PreflightResult),
+        tables=[_table(folder.table(table.name), table) for table in tables],
+    )
+
+
+def _table(folder: TableFolder, table: Table) -> TableSummary:
+    try:
+        return _read(folder, table)
+    except CorruptMarkerError as error:
+        failure = Failure(
+            table=table.name,
+            stage="marker",
+            n=None,
+            invocation="",
+            error=type(error).__name__,
+            message=str(error),
+        )
+        return _blank(table, "corrupt marker", [failure])
+
+
+def _read(folder: TableFolder, table: Table) -> TableSummary:
+    failures = _failures(folder)
+    done = read_marker(folder.reconciled, Reconciled)
+    dead_letters = sorted((folder.path / "dead_letter").glob("*.csv.gz"))
+    if done is not None and not failures:
+        return TableSummary(
+            table=table.name,
+            object=table.object,
+            phase=table.phase,
+            planned=done.source,
+            extracted=done.extracted,
+            loaded=done.created + done.updated,
+            failed=done.dead_lettered,
+            in_org=done.salesforce,
+            verdict=done.verdict,
+            chunks=done.chunks,
+            chunks_extracted=done.chunks,
+            chunks_loaded=done.chunks,
+            changed_to_fit=done.changed_to_fit,
+            dead_letters=dead_letters,
+        )
+    plan = read_marker(folder.plan, Plan)
+    if plan is None:
+        return _blank(table, "not planned", failures)
+    manifests = [read_marker(folder.chunk_manifest(c.n), ChunkManifest) for c in plan.chunks]
+    loads = [read_marker(folder.load_result(c.n), LoadResult) for c in plan.chunks]
+    extracted = sum(
+        load.extracted if load else manifest.rows + manifest.rejected if manifest else 0
+        for load, manifest in zip(loads, manifests, strict=True)
+    )
+    loaded = [load for load in loads if load]
+    state: str
+    if done is not None:
+        state = done.verdict
+    elif failures:
+        state = "stopped"
+    elif len(loaded) == len(loads):
+        state = "loaded"
+    else:
+        state = "under way"
+    return TableSummary(
+        table=table.name,
+        object=table.object,
+        phase=table.phase,
+        planned=plan.rows,
+        extracted=extracted,
+        loaded=sum(load.created + load.updated for load in loaded),
+        failed=sum(load.failed + load.unprocessed + load.rejected for load in loaded),
+        in_org=done.salesforce if done else None,
+        verdict=state,
+        chunks=len(plan.chunks),
+        chunks_extracted=sum(1 for x, y in zip(loads, manifests, strict=True) if x or y),
+        chunks_loaded=len(loaded),
+        changed_to_fit=sum(
+            known.changed_to_fit
+            for load, manifest in zip(loads, manifests, strict=True)
+            if (known := load or manifest)
+        ),
+        failures=failures,
+        dead_letters=dead_letters,
+    )
+
+
+def _failures(folder: TableFolder) -> list[Failure]:
+    found = [read_marker(path, Failure) for path in sorted(folder.failures.glob("*.json"))]
+    return [failure for failure in found if failure is not None]
+
+
+def _blank(table: Table, verdict: str, failures: list[Failure]) -> TableSummary:
+    return TableSummary(
+        table=table.name,
+        object=table.object,
+        phase=table.phase,
+        planned=None,
+        extracted=0,
+        loaded=0,
+        failed=0,
+        in_org=None,
+        verdict=verdict,
+        chunks=0,
+        chunks_extracted=0,
+        chunks_loaded=0,
+        changed_to_fit=0,
+        failures=failures,
+    )

@@ -1,0 +1,90 @@
+"""The last lines of a run: rows per table, what failed and where, the next command."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from kpcluigi.report.summary import RunSummary, TableSummary
+from kpcluigi.staging import RunFolder
+
+_HEADINGS = ("phase", "table", "planned", "extracted", "loaded", "failed", "in org", "verdict")
+
+
+def table_lines(summary: RunSummary) -> list[str]:
+    """The summary as aligned lines, headings first, a total last."""
+    rows = [
+        (
+            str(t.phase),
+            t.table,
+            _number(t.planned),
+            _number(t.extracted),
+            _number(t.loaded),
+            _number(t.failed),
+            _number(t.in_org),
+            _verdict(t),
+        )
+        for t in summary.tables
+    ]
+    total = (
+        "",
+        f"{len(summary.tables)} tables",
+        _number(sum(t.planned or 0 for t in summary.tables)),
+        _number(sum(t.extracted for t in summary.tables)),
+        _number(sum(t.loaded for t in summary.tables)),
+        _number(sum(t.failed for t in summary.tables)),
+        _number(sum(t.in_org or 0 for t in summary.tables)),
+        "all PASS" if summary.green else "not finished",
+    )
+    grid = [_HEADINGS, *rows, total]
+    widths = [max(len(row[i]) for row in grid) for i in range(len(_HEADINGS))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if 2 <= i <= 6 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in grid
+    ]
+    rule = "-" * max(len(line) for line in lines)
+    return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+
+
+def status_lines(folder: RunFolder, summary: RunSummary) -> list[str]:
+    """The table, then what stands in the way and where the failed rows are."""
+    lines = [*table_lines(summary), ""]
+    for table in summary.tables:
+        for failure in table.failures:
+            where = table.table + (f" chunk {failure.n}" if failure.n is not None else "")
+            lines.append(f"{where} ({failure.stage}): {failure.error}: {failure.message}")
+        if table.dead_letters:
+            lines.append(
+                f"{table.table}: {table.failed:,} rows are in "
+                f"{table.dead_letters[0].parent} with their reasons"
+            )
+    lines.append(f"Report: {folder.report_page}")
+    return lines
+
+
+def last_lines(folder: RunFolder, summary: RunSummary) -> str:
+    """What an operator needs when the command has ended."""
+    lines = ["", *status_lines(folder, summary)]
+    if not summary.green:
+        lines.append(f"Next: {command()}")
+        lines.append("      (the same command: what is finished is not done again)")
+    return "\n".join(lines)
+
+
+def command() -> str:
+    """The command line of this process, as it would be typed."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _verdict(table: TableSummary) -> str:
+    if table.verdict == "under way":
+        return f"under way, {table.chunks_loaded} of {table.chunks} chunks"
+    return table.verdict
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"

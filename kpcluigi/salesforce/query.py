@@ -1,0 +1,29 @@
+"""SOQL counts, describe and limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kpcluigi.salesforce.client import Client
+
+
+def count(client: Client, sobject: str, *, where: str = "") -> int:
+    """Rows of an object, by SELECT COUNT(); `where` is a SOQL condition without the keyword."""
+    soql = f"SELECT COUNT() FROM {sobject}" + (f" WHERE {where}" if where else "")
+    return int(client.call("GET", "/query", params={"q": soql}).json()["totalSize"])
+
+
+def describe(client: Client, sobject: str) -> dict[str, dict[str, Any]]:
+    """The object's fields by name, as Salesforce describes them to this user.
+
+    Raises:
+        SalesforceError: status 404 when the object does not exist or is hidden from the user.
+    """
+    body = client.call("GET", f"/sobjects/{sobject}/describe").json()
+    return {field["name"]: field for field in body["fields"]}
+
+
+def limits(client: Client) -> dict[str, dict[str, int]]:
+    """The org's allocations: name to {Max, Remaining}."""
+    answer: dict[str, dict[str, int]] = client.call("GET", "/limits").json()
+    return answer

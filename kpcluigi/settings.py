@@ -1,0 +1,143 @@
+"""Settings: the sections of luigi.cfg as luigi.Config classes, and secrets from the environment.
+
+What may stand in a file stands in luigi.cfg; passwords and client secrets are read from the
+environment when a connection is opened, so that they reach no log, marker or Luigi parameter.
+The addresses may come from either place; the environment wins.
+
+    KPC_ORACLE_DSN  KPC_ORACLE_USER  KPC_ORACLE_PASSWORD
+    KPC_SALESFORCE_URL  KPC_SALESFORCE_CLIENT_ID  KPC_SALESFORCE_CLIENT_SECRET
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import luigi
+
+from kpcluigi.errors import ConfigurationError
+
+
+class migration(luigi.Config):
+    """`[migration]`: what is migrated."""
+
+    tables = luigi.Parameter(
+        default="tables.toml", description="The file that maps every table; relative to here."
+    )
+
+
+class staging(luigi.Config):
+    """`[staging]`: where the run's files lie."""
+
+    root = luigi.Parameter(default="data", description="Folder of all runs; personal data.")
+    min_free_gb = luigi.FloatParameter(
+        default=5.0, description="Free space that extraction leaves; below it, it stops."
+    )
+
+
+class oracle(luigi.Config):
+    """`[oracle]`: the source."""
+
+    dsn = luigi.Parameter(default="", description="host:port/service, or a TCPS descriptor.")
+    user = luigi.Parameter(default="", description="A user who may only read.")
+    schema = luigi.Parameter(default="", description="Owner of the tables; empty: the user.")
+    call_timeout = luigi.FloatParameter(default=1800.0, description="Seconds per round trip.")
+    retries = luigi.IntParameter(default=3, description="Further tries after a passing error.")
+    retry_delay = luigi.FloatParameter(
+        default=60.0, description="Seconds before the first of them; it doubles each time."
+    )
+
+
+class salesforce(luigi.Config):
+    """`[salesforce]`: the target org."""
+
+    url = luigi.Parameter(default="", description="My Domain, https://….my.salesforce.com")
+    api_version = luigi.Parameter(default="66.0", description="REST and Bulk API version.")
+    timeout = luigi.FloatParameter(default=120.0, description="Seconds to wait for an answer.")
+    poll_interval = luigi.FloatParameter(
+        default=5.0, description="Seconds until a job is asked for again; grows by half."
+    )
+    poll_interval_max = luigi.FloatParameter(default=60.0, description="Where it stops growing.")
+    job_timeout = luigi.FloatParameter(
+        default=7200.0, description="Seconds after which a job is left to a later run."
+    )
+    max_file_size = luigi.IntParameter(
+        default=100_000_000, description="Raw bytes of one job's CSV, header included."
+    )
+    retries = luigi.IntParameter(default=3, description="Further tries after a passing error.")
+    retry_delay = luigi.FloatParameter(
+        default=60.0, description="Seconds before the first of them; it doubles each time."
+    )
+
+
+@dataclass(frozen=True)
+class OracleLogin:
+    """Where and as whom to log in to Oracle."""
+
+    dsn: str
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SalesforceLogin:
+    """Where and as which client to log in to Salesforce."""
+
+    url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+def oracle_login() -> OracleLogin:
+    """Raises `ConfigurationError` naming every value that is missing."""
+    section = oracle()
+    values = {
+        "KPC_ORACLE_DSN": os.environ.get("KPC_ORACLE_DSN") or section.dsn,
+        "KPC_ORACLE_USER": os.environ.get("KPC_ORACLE_USER") or section.user,
+        "KPC_ORACLE_PASSWORD": os.environ.get("KPC_ORACLE_PASSWORD", ""),
+    }
+    _refuse_gaps("Oracle", values)
+    return OracleLogin(*values.values())
+
+
+def salesforce_login() -> SalesforceLogin:
+    """Raises `ConfigurationError` naming every value that is missing."""
+    section = salesforce()
+    values = {
+        "KPC_SALESFORCE_URL": os.environ.get("KPC_SALESFORCE_URL") or section.url,
+        "KPC_SALESFORCE_CLIENT_ID": os.environ.get("KPC_SALESFORCE_CLIENT_ID", ""),
+        "KPC_SALESFORCE_CLIENT_SECRET": os.environ.get("KPC_SALESFORCE_CLIENT_SECRET", ""),
+    }
+    _refuse_gaps("Salesforce", values)
+    return SalesforceLogin(values.pop("KPC_SALESFORCE_URL").rstrip("/"), *values.values())
+
+
+def _refuse_gaps(end: str, values: dict[str, str]) -> None:
+    if gaps := [name for name, value in values.items() if not value]:
+        raise ConfigurationError(
+            f"{end} is not configured: set {', '.join(gaps)} in the environment "
+            f'(README, "Connect your Oracle and your org"), '
+            f"or see all of it work first with: kpcluigi rehearse"
+        )
+
+
+def org_name() -> str:
+    """The org's My Domain name, such as `kpc--uat`: it names the folder of its runs."""
+    host = urlsplit(salesforce_login().url).hostname or "org"
+    try:
+        return str(ip_address(host)).replace(":", "_")
+    except ValueError:
+        return host.split(".")[0]
+
+
+def tables_path() -> Path:
+    """Where tables.toml lies."""
+    return Path(migration().tables)
+
+
+def staging_root() -> Path:
+    """The folder of all runs."""
+    return Path(staging().root)

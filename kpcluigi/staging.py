@@ -1,0 +1,216 @@
+"""Where every file of a run lies, and how a marker is written.
+
+    data/                                          [staging] root, 0700: it holds personal data
+      kpc--uat/full_2022-01-01_2024-12-31/         org / mode and window
+        run.json                                   the org and the database this folder belongs to
+        preflight.json                             what was checked at the last start
+        report.html  report.json                   written from the markers at every exit
+        salesforce/logs/OBJECT_JOBID_{successful,failed,unprocessed}.csv.gz
+        KPS_T_SALES_MD/
+          plan.json
+          source_totals.json
+          reconciled.json
+          chunks/00001.csv.gz  chunks/00001.json   file first, manifest second; done = both
+          loads/00001.journal.json                 in flight
+          loads/00001.json                         done
+          dead_letter/00001.csv.gz                 failed and unprocessed rows, with sf__Error
+          dead_letter/00001.rejected.csv.gz        rows refused before the upload, with sf__Error
+          failed/extract-00001.json                why a task did not finish, until it does
+          .locks/00001                             held (flock) by the one process at work on it
+
+A marker appears whole or not at all: it is written to a temporary name in the same folder, flushed
+to disk, and renamed. A marker that cannot be read raises `CorruptMarkerError`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from kpcluigi.errors import (
+    ChunkChangedError,
+    ChunkLockedError,
+    CorruptMarkerError,
+    StaleRunError,
+)
+from kpcluigi.files import replacing
+from kpcluigi.markers import ChunkManifest, Marker, Plan
+
+M = TypeVar("M", bound=Marker)
+
+_TEMPORARY = re.compile(r"^\..+\.tmp-(\d+)$")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run: an org, a mode, a window."""
+
+    path: Path
+
+    @property
+    def identity(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def preflight(self) -> Path:
+        return self.path / "preflight.json"
+
+    @property
+    def report_page(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def report_facts(self) -> Path:
+        return self.path / "report.json"
+
+    @property
+    def job_logs(self) -> Path:
+        return self.path / "salesforce" / "logs"
+
+    def table(self, name: str) -> TableFolder:
+        return TableFolder(self.path / name)
+
+    def sweep(self) -> None:
+        """Remove the temporary files of processes that no longer live."""
+        for path in self.path.rglob(".*.tmp-*"):
+            found = _TEMPORARY.match(path.name)
+            if found and not _alive(int(found[1])):
+                path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class TableFolder:
+    """One table within a run."""
+
+    path: Path
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def source_totals(self) -> Path:
+        return self.path / "source_totals.json"
+
+    @property
+    def reconciled(self) -> Path:
+        return self.path / "reconciled.json"
+
+    def chunk_file(self, n: int) -> Path:
+        return self.path / "chunks" / f"{n:05d}.csv.gz"
+
+    def chunk_manifest(self, n: int) -> Path:
+        return self.path / "chunks" / f"{n:05d}.json"
+
+    def load_journal(self, n: int) -> Path:
+        return self.path / "loads" / f"{n:05d}.journal.json"
+
+    def load_result(self, n: int) -> Path:
+        return self.path / "loads" / f"{n:05d}.json"
+
+    def dead_letter(self, n: int) -> Path:
+        return self.path / "dead_letter" / f"{n:05d}.csv.gz"
+
+    def rejected_rows(self, n: int) -> Path:
+        return self.path / "dead_letter" / f"{n:05d}.rejected.csv.gz"
+
+    @property
+    def failures(self) -> Path:
+        return self.path / "failed"
+
+    def failure(self, stage: str, n: int | None) -> Path:
+        return self.failures / (f"{stage}.json" if n is None else f"{stage}-{n:05d}.json")
+
+    @contextmanager
+    def chunk_lock(self, n: int) -> Iterator[None]:
+        """Hold the lock of chunk n; the system frees it when the process dies, however it dies.
+
+        Raises:
+            ChunkLockedError: another process is at work on this chunk.
+        """
+        path = self.path / ".locks" / f"{n:05d}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                raise ChunkLockedError(
+                    f"{self.path.name} chunk {n} is being worked on by process {holder}; "
+                    f"wait until it has ended and run the same command again"
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+
+def write_marker(path: Path, marker: Marker) -> None:
+    """Put the marker where readers find it, whole and on disk, or not at all."""
+    with replacing(path) as file:
+        file.write(marker.model_dump_json(indent=1).encode() + b"\n")
+
+
+def read_marker(path: Path, model: type[M]) -> M | None:
+    """The marker, or None where there is none.
+
+    Raises:
+        CorruptMarkerError: the file is there but is not such a marker.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise CorruptMarkerError(
+            f"{path} is not a readable {model.__name__} marker "
+            f"({error.error_count()} faults, first: {error.errors()[0]['msg']}); "
+            f"restore it from a backup, or remove it to have that step done again"
+        ) from None
+
+
+def refuse_stale(folder: TableFolder, fingerprint: str) -> None:
+    """Raises `StaleRunError` when a table was planned under another mapping, window or source."""
+    plan = read_marker(folder.plan, Plan)
+    if plan is not None and plan.fingerprint != fingerprint:
+        raise StaleRunError(
+            f"{folder.path.name}: its mapping or source changed since it was planned on "
+            f"{plan.written_at:%Y-%m-%d %H:%M} UTC; nothing was started. Undo the change, or have "
+            f"what is not yet loaded extracted again with: "
+            f"kpcluigi reextract --table {folder.path.name}"
+        )
+
+
+def verify_chunk(file: Path, manifest: ChunkManifest) -> None:
+    """Raises `ChunkChangedError` unless the file is, byte for byte, the one extracted."""
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != manifest.sha256:
+        raise ChunkChangedError(
+            f"{manifest.table} chunk {manifest.n}: {file} was changed after its extraction "
+            f"(sha256 {found[:12]}…, expected {manifest.sha256[:12]}…); nothing of it was sent. "
+            f"Extract it again with: kpcluigi reextract --table {manifest.table} "
+            f"--chunk {manifest.n}, then run the same command again"
+        )
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,173 @@
+"""What the tasks of a run share: its parameters, its folder, and the record of a failure."""
+
+from __future__ import annotations
+
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from kpcluigi import settings
+from kpcluigi.errors import ConfigurationError, KpcluigiError
+from kpcluigi.markers import Failure, Plan
+from kpcluigi.oracle import Window
+from kpcluigi.salesforce import Client, ClientCredentials
+from kpcluigi.staging import RunFolder, TableFolder, read_marker, write_marker
+from kpcluigi.tables import Table, load_tables
+from kpcluigi.tasks.progress import Progress
+from kpcluigi.tasks.root import invocation
+
+ORACLE = "oracle"
+SALESFORCE = "salesforce"
+SALESFORCE_QUERY = "salesforce_query"
+RESOURCES = (ORACLE, SALESFORCE, SALESFORCE_QUERY)
+"""What the tasks claim of `[resources]`; a table's own limit is `extract_<table>` there."""
+
+
+class RunTask(luigi.Task):
+    """A task of one run: an org, a window, a selection of tables."""
+
+    start_date = luigi.DateParameter(
+        default=date(2022, 1, 1), description="First day of the window."
+    )
+    end_date = luigi.DateParameter(
+        default=date(2024, 12, 31), description="Last day of the window; it is included."
+    )
+    tables = luigi.Parameter(
+        default="",
+        significant=False,
+        description="Comma-separated tables of tables.toml; empty: all of them.",
+    )
+
+    @property
+    def window(self) -> Window:
+        return Window(self.start_date, self.end_date)
+
+    @property
+    def run_folder(self) -> RunFolder:
+        return run_folder(self.window)
+
+    @property
+    def selected(self) -> dict[str, Table]:
+        """The tables of this run, in the order of their phases."""
+        return select_tables(self.tables)
+
+    @property
+    def run_parameters(self) -> dict[str, Any]:
+        """What every task of the run is told, whatever else it is told."""
+        return {
+            "start_date": self.start_date,
+            "end_date": self.end_date,
+            "tables": self.tables,
+        }
+
+    def progress(self) -> Progress:
+        return Progress(self)
+
+
+class TableTask(RunTask):
+    """A task of one table; a failure leaves `failed/STAGE.json` until the task succeeds."""
+
+    table = luigi.Parameter(description="Name of the table in tables.toml.")
+
+    stage = ""
+    """The task's name among the table's failures."""
+
+    @property
+    def mapping(self) -> Table:
+        return table_named(self.table)
+
+    @property
+    def folder(self) -> TableFolder:
+        return self.run_folder.table(self.table)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.mapping, self.window)
+
+    @property
+    def table_parameters(self) -> dict[str, Any]:
+        return {**self.run_parameters, "table": self.table}
+
+    @property
+    def chunk_number(self) -> int | None:
+        """The chunk that the task is about, where it is about one."""
+        return None
+
+    def plan(self) -> Plan:
+        """The table's plan. Raises `KpcluigiError` when it is gone."""
+        plan = read_marker(self.folder.plan, Plan)
+        if plan is None:
+            raise KpcluigiError(f"{self.folder.plan} is gone; run the same command again")
+        return plan
+
+    def on_failure(self, exception: BaseException) -> Any:
+        """Leave the reason where the last lines, the report and `kpcluigi status` find it."""
+        failure = Failure(
+            table=self.table,
+            stage=self.stage,
+            n=self.chunk_number,
+            invocation=invocation(),
+            error=type(exception).__name__,
+            message=str(exception) or type(exception).__name__,
+        )
+        write_marker(self.folder.failure(self.stage, self.chunk_number), failure)
+        return super().on_failure(exception)
+
+    def on_success(self) -> Any:
+        self.folder.failure(self.stage, self.chunk_number).unlink(missing_ok=True)
+        return super().on_success()
+
+
+def run_folder(window: Window) -> RunFolder:
+    """data/ORG/full_START_END."""
+    name = f"full_{window.start}_{window.end}"
+    return RunFolder(settings.staging_root() / settings.org_name() / name)
+
+
+def fingerprint(table: Table, window: Window) -> str:
+    """Of all that changes the bytes of this table's chunks."""
+    return table.fingerprint(str(window), source_owner(table))
+
+
+def source_owner(table: Table) -> str:
+    """The Oracle schema of a table: its own, the setting's, or the user's."""
+    return table.owner or settings.oracle().schema or settings.oracle_login().user.upper()
+
+
+def table_named(name: str) -> Table:
+    """Raises `ConfigurationError` where tables.toml does not know the name."""
+    return select_tables(name)[name]
+
+
+def select_tables(names: str) -> dict[str, Table]:
+    """The named tables of tables.toml, or all of them, in the order of their phases."""
+    path = settings.tables_path()
+    every = _tables(path, path.stat().st_mtime_ns if path.exists() else 0)
+    wanted = [name.strip().upper() for name in names.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in every]:
+        raise ConfigurationError(
+            f"{', '.join(unknown)}: not in {path}; it has {', '.join(sorted(every))}"
+        )
+    return {name: table for name, table in every.items() if not wanted or name in wanted}
+
+
+@lru_cache(maxsize=4)
+def _tables(path: Path, changed: int) -> dict[str, Table]:
+    return load_tables(path)
+
+
+def salesforce_client(progress: Progress | None = None) -> Client:
+    """A client of the configured org. Open it in the process that uses it."""
+    login, rules = settings.salesforce_login(), settings.salesforce()
+    return Client(
+        login.url,
+        credentials=ClientCredentials(login.client_id, login.client_secret),
+        api_version=rules.api_version,
+        timeout=rules.timeout,
+        retries=rules.retries,
+        retry_delay=rules.retry_delay,
+        tell=progress.tell if progress else lambda line: None,
+    )

@@ -1,0 +1,48 @@
+"""MigrateAll: the root task, and what its process does at the start and at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import luigi
+
+from kpcluigi import report, settings
+from kpcluigi.errors import KpcluigiError
+from kpcluigi.staging import refuse_stale
+from kpcluigi.tasks.base import RunTask, fingerprint
+from kpcluigi.tasks.reconcile import Reconcile
+from kpcluigi.tasks.root import open_run
+
+
+class MigrateAll(RunTask):
+    """Move the selected tables from Oracle to Salesforce and reconcile each.
+
+    Run it again to resume: what is finished is not done again.
+    """
+
+    def requires(self) -> Iterator[luigi.Task]:
+        for name in self.selected:
+            yield Reconcile(table=name, **self.run_parameters)
+
+    def complete(self) -> bool:
+        open_run(self._check, self._close)
+        return all(task.complete() for task in self.requires())
+
+    def _check(self) -> None:
+        """Settings, mapping and what an earlier run left: before anything is scheduled."""
+        tables = self.selected
+        settings.oracle_login()
+        settings.salesforce_login()
+        if self.end_date < self.start_date:
+            raise KpcluigiError(f"--end-date {self.end_date} is before {self.start_date}")
+        settings.staging_root().mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = self.run_folder
+        folder.sweep()
+        for name, table in tables.items():
+            refuse_stale(folder.table(name), fingerprint(table, self.window))
+
+    def _close(self) -> None:
+        """Report page and last lines, from the markers."""
+        summary = report.summarise(self.run_folder, list(self.selected.values()), self.window)
+        report.write(self.run_folder, summary)
+        print(report.last_lines(self.run_folder, summary))

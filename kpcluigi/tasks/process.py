@@ -1,0 +1,48 @@
+"""What happens to processes: a parent that dies takes its children along.
+
+Luigi forks one child per task. Without this, children of a parent that is killed would live on and
+go on loading while the next run begins.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+class ChildGuard:
+    """`[worker] task_process_context` of luigi.cfg: each task's process dies with its parent."""
+
+    def __init__(self, process: Any) -> None:
+        self._in_child = process.use_multiprocessing
+
+    def __enter__(self) -> None:
+        if not self._in_child:
+            return
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent or parent == 1:
+            os._exit(1)  # the parent died before the kernel was asked
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to undo: the process ends here."""
+
+
+def interrupt_on_sigterm() -> None:
+    """Let SIGTERM end the root process as Ctrl-C does: Luigi then ends its children."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(f"signal {number}")
+
+    signal.signal(signal.SIGTERM, interrupt)

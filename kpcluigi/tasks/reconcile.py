@@ -1,0 +1,54 @@
+"""Reconcile: Oracle's totals, the ledger of the loads and the org agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import luigi
+
+from kpcluigi.errors import ReconciliationError, StagingError
+from kpcluigi.markers import Reconciled
+from kpcluigi.markers import SourceTotals as SourceTotalsMarker
+from kpcluigi.reconcile import reconcile_counts
+from kpcluigi.staging import read_marker, write_marker
+from kpcluigi.tasks.base import SALESFORCE_QUERY, TableTask, salesforce_client
+from kpcluigi.tasks.load import LoadTable, loads_of
+from kpcluigi.tasks.preflight import this_preflight
+from kpcluigi.tasks.totals import SourceTotals
+
+
+class Reconcile(TableTask):
+    """Writes `reconciled.json` whatever it finds; done only when the verdict is PASS."""
+
+    stage = "reconcile"
+    priority = 60
+    resources = {SALESFORCE_QUERY: 1}  # noqa: RUF012  # Luigi's own way to declare them
+
+    def requires(self) -> Iterator[luigi.Task]:
+        yield this_preflight(self)
+        yield LoadTable(**self.table_parameters)
+        yield SourceTotals(**self.table_parameters)
+
+    def complete(self) -> bool:
+        done = read_marker(self.folder.reconciled, Reconciled)
+        return done is not None and done.verdict == "PASS"
+
+    def run(self) -> None:
+        totals = read_marker(self.folder.source_totals, SourceTotalsMarker)
+        loads = loads_of(self)
+        if totals is None or loads is None:
+            raise StagingError(f"{self.folder.path}: markers are gone; run the same command again")
+        progress = self.progress()
+        with salesforce_client(progress) as client:
+            result = reconcile_counts(
+                client, self.mapping, self.window, plan=self.plan(), totals=totals, loads=loads
+            )
+        write_marker(self.folder.reconciled, result)
+        progress.tell(f"{result.verdict}: {result.salesforce:,} of {result.source:,} rows", 1)
+        if result.verdict != "PASS":
+            raise ReconciliationError(
+                f"{self.table}: {result.verdict}. Oracle has {result.source:,} rows in the window, "
+                f"{result.created + result.updated:,} were loaded, {result.dead_lettered:,} are in "
+                f"{self.folder.path / 'dead_letter'}, the org has {result.salesforce:,}; "
+                f"see {self.folder.reconciled}"
+            )
