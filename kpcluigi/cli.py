@@ -11,8 +11,10 @@ from pathlib import Path
 from kpcluigi import report
 from kpcluigi.errors import KpcluigiError
 from kpcluigi.oracle import Window
+from kpcluigi.preflight import Findings
 from kpcluigi.reextract import reextract
 from kpcluigi.tasks.base import fingerprint, run_folder, select_tables, table_named
+from kpcluigi.tasks.preflight import Preflight
 from kpcluigi.version import VERSION
 
 _EPILOG = """\
@@ -78,6 +80,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     rehearse.set_defaults(command=_rehearse)
 
+    check = commands.add_parser(
+        "check",
+        help="make the preflight's checks and nothing else",
+        description="Logs in to Oracle and to Salesforce, compares tables.toml with both schemas, "
+        "looks at the disk and at luigid's limits, and names every problem at once. Moves nothing.",
+    )
+    check.add_argument(
+        "--tables", default="", help="comma-separated tables of tables.toml (default: all)"
+    )
+    _add_window(check)
+    check.set_defaults(command=_check)
+
     status = commands.add_parser(
         "status",
         help="how far a run is, read from its marker files",
@@ -135,6 +149,25 @@ def _rehearse(options: argparse.Namespace) -> int:
         return 1
     work = serve if options.serve else rehearse
     return work(options.dir, options.rows)
+
+
+def _check(options: argparse.Namespace) -> int:
+    task = Preflight(
+        invocation="check",
+        start_date=options.start_date,
+        end_date=options.end_date,
+        tables=options.tables,
+    )
+    findings = Findings()
+    try:
+        task.check(findings)
+    finally:
+        for line in findings.checks:
+            print(f"ok       {line}")
+        for line in findings.warnings:
+            print(f"warning  {line}")
+    print("Ready: luigi --module kpcluigi MigrateAll")
+    return 0
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -131,8 +131,10 @@ class ChunkLoad:
             n=self.manifest.n,
             chunk_sha256=self.manifest.sha256,
             parts=[Part(rows=cut.rows, start=cut.start, end=cut.end) for cut in cuts],
-            spent_jobs=self._settle(earlier) if earlier is not None else [],
         )
+        if earlier is not None:
+            spent = self._settle(earlier)
+            self._journal = self._journal.model_copy(update={"spent_jobs": spent})
         write_marker(self.folder.load_journal(self.manifest.n), self._journal)
 
     def _settle(self, earlier: LoadJournal) -> list[JobOutcome]:

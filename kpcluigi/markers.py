@@ -40,6 +40,8 @@ class PreflightResult(Marker):
     invocation: str
     checks: list[str]
     warnings: list[str]
+    problem: str = ""
+    """Why nothing was started; empty when all is well."""
 
 
 class Chunk(BaseModel):

@@ -1,10 +1,11 @@
 """What a run has done, told from its markers: last lines, report page, facts for programs."""
 
 from kpcluigi.report.page import write
-from kpcluigi.report.summary import RunSummary, TableSummary, summarise
+from kpcluigi.report.summary import PASS, RunSummary, TableSummary, summarise
 from kpcluigi.report.text import last_lines, status_lines, table_lines
 
 __all__ = [
+    "PASS",
     "RunSummary",
     "TableSummary",
     "last_lines",

@@ -53,6 +53,8 @@ def table_lines(summary: RunSummary) -> list[str]:
 def status_lines(folder: RunFolder, summary: RunSummary) -> list[str]:
     """The table, then what stands in the way and where the failed rows are."""
     lines = [*table_lines(summary), ""]
+    if summary.preflight is not None and summary.preflight.problem:
+        lines.append(f"Preflight: {summary.preflight.problem}")
     for table in summary.tables:
         for failure in table.failures:
             where = table.table + (f" chunk {failure.n}" if failure.n is not None else "")

@@ -70,7 +70,7 @@ def create_job(client: Client, sobject: str, *, external_id: str) -> JobInfo:
     return JobInfo.of(response.json())
 
 
-def upload(client: Client, job_id: str, body: Iterable[bytes]) -> None:
+def upload(client: Client, job_id: str, body: bytes | Iterable[bytes]) -> None:
     """Send the job's one and only CSV, streamed.
 
     Raises:

@@ -95,7 +95,7 @@ class Client:
         path: str,
         *,
         json: Any = None,
-        data: Iterable[bytes] | None = None,
+        data: bytes | Iterable[bytes] | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = True,

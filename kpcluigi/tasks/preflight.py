@@ -27,11 +27,29 @@ class Preflight(RunTask):
 
     def complete(self) -> bool:
         result = read_marker(self.run_folder.preflight, PreflightResult)
-        return result is not None and result.invocation == self.invocation
+        return result is not None and result.invocation == self.invocation and result.problem == ""
 
     def run(self) -> None:
-        progress = self.progress()
         findings = preflight.Findings()
+        problem = "interrupted"
+        try:
+            self.check(findings)
+            problem = ""
+        except Exception as error:
+            problem = str(error)
+            raise
+        finally:
+            result = PreflightResult(
+                invocation=self.invocation,
+                checks=findings.checks,
+                warnings=findings.warnings,
+                problem=problem,
+            )
+            write_marker(self.run_folder.preflight, result)
+
+    def check(self, findings: preflight.Findings) -> None:
+        """Make every check. Raises `KpcluigiError` that names all problems found."""
+        progress = self.progress()
         folder = self.run_folder
         folder.path.mkdir(parents=True, exist_ok=True)
         preflight.check_limits(configured_limits(), limits_in_luigid(), findings)
@@ -48,12 +66,6 @@ class Preflight(RunTask):
             preflight.check_salesforce(client, self.selected, findings)
             self._check_identity(client.org_id, client.url, database)
         findings.raise_problems()
-        write_marker(
-            folder.preflight,
-            PreflightResult(
-                invocation=self.invocation, checks=findings.checks, warnings=findings.warnings
-            ),
-        )
 
     def _check_oracle(self, findings: preflight.Findings) -> str:
         login, rules = settings.oracle_login(), settings.oracle()

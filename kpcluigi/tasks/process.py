@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -26,8 +27,8 @@ class ChildGuard:
             return
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         parent = os.getppid()
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent or parent == 1:
+        die_with_parent()
+        if os.getppid() != parent:
             os._exit(1)  # the parent died before the kernel was asked
 
     def __exit__(
@@ -37,6 +38,12 @@ class ChildGuard:
         trace: TracebackType | None,
     ) -> None:
         """Nothing to undo: the process ends here."""
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends (Linux; elsewhere a no-op)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def interrupt_on_sigterm() -> None:

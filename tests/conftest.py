@@ -1,0 +1,64 @@
+"""Fixtures that more than one folder of tests uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from kpcluigi.rehearsal.salesforce import SalesforceStandIn
+from kpcluigi.rehearsal.salesforce.schema import Field, SObject, create_object
+from kpcluigi.salesforce import Client, ClientCredentials
+from kpcluigi.tables import Table, load_tables
+
+CLIENT_ID, CLIENT_SECRET = "test-client", "test-secret"
+
+
+@pytest.fixture(scope="session")
+def tables() -> dict[str, Table]:
+    """The project's own tables.toml."""
+    return load_tables(Path("tables.toml"))
+
+
+@pytest.fixture(scope="session")
+def org_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SalesforceStandIn]:
+    """An org with the object Thing__c: External_ID__c, and Note__c of 20 characters."""
+    database = tmp_path_factory.mktemp("org") / "org.duckdb"
+    thing = SObject(
+        name="Thing__c",
+        key_prefix="a0T",
+        fields=(
+            Field("External_ID__c", "string", length=20, external_id=True, unique=True),
+            Field("Note__c", "string", length=20),
+        ),
+    )
+    with duckdb.connect(str(database)) as connection:
+        create_object(connection, thing)
+    with SalesforceStandIn(
+        database, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, latency=0.05
+    ) as org:
+        yield org
+
+
+@pytest.fixture
+def org(org_process: SalesforceStandIn) -> Iterator[SalesforceStandIn]:
+    """The org with no fault armed and its counters at zero; its rows stay."""
+    org_process.disarm()
+    org_process.reset()
+    yield org_process
+    org_process.disarm()
+
+
+@pytest.fixture
+def client(org: SalesforceStandIn) -> Iterator[Client]:
+    """A client that does not wait long between its tries."""
+    with Client(
+        org.url,
+        credentials=ClientCredentials(CLIENT_ID, CLIENT_SECRET),
+        retries=3,
+        retry_delay=0.01,
+        timeout=10,
+    ) as client:
+        yield client
