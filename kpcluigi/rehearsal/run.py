@@ -1,0 +1,344 @@
+"""The rehearsal: both stand-ins, luigid and sample data, and the command that a user would type.
+
+DIR/
+  oracle.duckdb  org.duckdb      what the stand-ins serve
+  luigi.cfg  tables.toml         the project's own, with local addresses and smaller chunks
+  luigi.log  luigid.log          what the two commands print
+  data/                          the run, as it would lie in the project's data/
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Self
+
+from kpcluigi import report
+from kpcluigi.errors import ConfigurationError, KpcluigiError
+from kpcluigi.oracle import Window
+from kpcluigi.rehearsal.oracle import OracleStandIn
+from kpcluigi.rehearsal.salesforce import SalesforceStandIn
+from kpcluigi.rehearsal.sample.data import write_oracle
+from kpcluigi.rehearsal.sample.org import write_org
+from kpcluigi.staging import RunFolder
+from kpcluigi.tables import Table, load_tables
+from kpcluigi.tasks.process import die_with_parent
+
+COMMAND = ["luigi", "--module", "kpcluigi", "MigrateAll"]
+WINDOW = Window(date(2022, 1, 1), date(2024, 12, 31))
+CHUNK_ROWS = 10_000
+ORACLE_USER = "KPC_READER"
+OWNER = "TMS"
+_OURS = ".kpcluigi-rehearsal"
+_SCRIPTS = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How patient the two ends and the client are; a rehearsal should not take days."""
+
+    job_latency: float = 0.3
+    poll_interval: float = 0.3
+    retry_delay: float = 1.0
+
+
+class Rehearsal:
+    """Everything a migration needs, running on 127.0.0.1. Use it as a context manager.
+
+    Attributes:
+        oracle, salesforce: the stand-ins; tests drive them by their control ports.
+        environment: what `luigi` and `luigid` are started with.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        rows: int,
+        *,
+        speed: Speed = Speed(),
+        chunk_rows: int = CHUNK_ROWS,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Make the folder anew, with sample data and configuration.
+
+        Raises:
+            ConfigurationError: luigi.cfg or tables.toml is not here, or DIR is somebody's folder.
+        """
+        for name in ("luigi.cfg", "tables.toml"):
+            if not Path(name).is_file():
+                raise ConfigurationError(
+                    f"No {name} in {Path.cwd()}: run `kpcluigi rehearse` in the project's folder"
+                )
+        self.folder = folder.resolve()
+        self.rows = rows
+        self.speed = speed
+        _claim(self.folder)
+        tell(f"making sample data for about {rows:,} rows in {self.folder}")
+        _write_tables(Path("tables.toml"), self.folder / "tables.toml", chunk_rows)
+        self.tables: dict[str, Table] = load_tables(self.folder / "tables.toml")
+        self.rows_in_window = write_oracle(self.folder / "oracle.duckdb", rows)
+        write_org(self.folder / "org.duckdb", self.tables)
+
+    @property
+    def run_folder(self) -> RunFolder:
+        name = f"full_{WINDOW.start}_{WINDOW.end}"
+        return RunFolder(self.folder / "data" / "127.0.0.1" / name)
+
+    @property
+    def visualiser(self) -> str:
+        return f"http://127.0.0.1:{self.luigid_port}"
+
+    def __enter__(self) -> Self:
+        password, client_secret = secrets.token_urlsafe(12), secrets.token_urlsafe(24)
+        self.luigid: subprocess.Popen[bytes] | None = None
+        self.oracle = OracleStandIn(
+            self.folder / "oracle.duckdb", user=ORACLE_USER, password=password
+        )
+        try:
+            self.salesforce = SalesforceStandIn(
+                self.folder / "org.duckdb",
+                client_id="kpcluigi-rehearsal",
+                client_secret=client_secret,
+                latency=self.speed.job_latency,
+            )
+            self.luigid_port = _free_port()
+            self._write_cfg()
+            self.settings = {
+                "LUIGI_CONFIG_PATH": str(self.folder / "luigi.cfg"),
+                "KPC_ORACLE_DSN": self.oracle.dsn,
+                "KPC_ORACLE_USER": ORACLE_USER,
+                "KPC_ORACLE_PASSWORD": password,
+                "KPC_SALESFORCE_URL": self.salesforce.url,
+                "KPC_SALESFORCE_CLIENT_ID": "kpcluigi-rehearsal",
+                "KPC_SALESFORCE_CLIENT_SECRET": client_secret,
+            }
+            self.environment = {
+                **os.environ,
+                **self.settings,
+                "PATH": f"{_SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",
+            }
+            self.start_luigid()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.luigid is not None:
+            self.luigid.kill()
+            self.luigid.wait()
+        if hasattr(self, "salesforce"):
+            self.salesforce.stop()
+        self.oracle.stop()
+
+    def start_luigid(self) -> None:
+        """Start luigid, or start it again, and wait until it answers."""
+        with (self.folder / "luigid.log").open("ab") as log:
+            self.luigid = subprocess.Popen(
+                ["luigid", "--address", "127.0.0.1", "--port", str(self.luigid_port)],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                preexec_fn=die_with_parent,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and self.luigid.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.luigid_port), timeout=1).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+        raise KpcluigiError(f"luigid did not start; see {self.folder / 'luigid.log'}")
+
+    def start(self, *arguments: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the migration as a user would, with further `arguments`."""
+        return subprocess.Popen(
+            [*COMMAND, *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            preexec_fn=die_with_parent,
+        )
+
+    def summary(self) -> report.RunSummary:
+        """The run as its markers tell it."""
+        return report.summarise(self.run_folder, list(self.tables.values()), WINDOW)
+
+    def _write_cfg(self) -> None:
+        """The project's luigi.cfg, with what differs here."""
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read("luigi.cfg", encoding="utf-8")
+        here: dict[str, dict[str, object]] = {
+            "migration": {"tables": self.folder / "tables.toml"},
+            "staging": {"root": self.folder / "data", "min_free_gb": 0.5},
+            "oracle": {"schema": OWNER, "retry_delay": self.speed.retry_delay},
+            "salesforce": {
+                "poll_interval": self.speed.poll_interval,
+                "retry_delay": self.speed.retry_delay,
+            },
+            "core": {"scheduler_host": "127.0.0.1", "scheduler_port": self.luigid_port},
+            "scheduler": {"state_path": self.folder / "luigid-state.pickle"},
+        }
+        for section, values in here.items():
+            for name, value in values.items():
+                parser.set(section, name, str(value))
+        with (self.folder / "luigi.cfg").open("w", encoding="utf-8") as file:
+            file.write("# Made from the project's luigi.cfg by `kpcluigi rehearse`.\n")
+            parser.write(file)
+
+
+def rehearse(folder: Path, rows: int) -> int:
+    """Run the whole migration once; 0 only when every table's verdict is PASS."""
+    started = time.monotonic()
+    with Rehearsal(folder, rows, tell=_say) as rehearsal:
+        _say(f"Oracle stand-in      {rehearsal.oracle.dsn}")
+        _say(f"Salesforce stand-in  {rehearsal.salesforce.url}")
+        _say(f"visualiser           {rehearsal.visualiser}")
+        _say(f"$ {shlex.join(COMMAND)}")
+        log_path = rehearsal.folder / "luigi.log"
+        moving = time.monotonic()
+        with log_path.open("wb") as log:
+            process = rehearsal.start(log=log)
+            try:
+                _watch(rehearsal, process)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
+        seconds = time.monotonic() - moving
+        summary = rehearsal.summary()
+    print()
+    print("\n".join(report.status_lines(rehearsal.run_folder, summary)))
+    loaded = sum(table.loaded for table in summary.tables)
+    print(f"Files:  {rehearsal.run_folder.path}")
+    print(f"Log:    {log_path}")
+    print(
+        f"{loaded:,} rows in {seconds:.1f} s, {loaded / seconds:,.0f} rows/s "
+        f"({time.monotonic() - started:.1f} s with the sample data)"
+    )
+    if process.returncode == 0 and summary.green:
+        print("PASS: every row of every table is in the org.")
+        print("Next: kpcluigi rehearse --serve, to run, kill and run it again by hand.")
+        return 0
+    print(f"FAIL: luigi ended with exit code {process.returncode}; its log says why.")
+    return 1
+
+
+def serve(folder: Path, rows: int) -> int:
+    """Start everything, say how to use it from a second terminal, stay until Ctrl-C."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    with Rehearsal(folder, rows, tell=_say) as rehearsal:
+        print()
+        print("In a second terminal, in this folder and this virtual environment:")
+        print()
+        for name, value in rehearsal.settings.items():
+            print(f"export {name}={shlex.quote(value)}")
+        print()
+        print(f"{shlex.join(COMMAND)}")
+        print()
+        print(f"Visualiser:       {rehearsal.visualiser}")
+        print(f"Files of the run: {rehearsal.run_folder.path}")
+        print("Kill it with `kill -9` and run it again: it goes on where it was. Ctrl-C ends all.")
+        sys.stdout.flush()
+        try:
+            _keep_luigid_up(rehearsal)
+        except KeyboardInterrupt:
+            print("\nstopped")
+    return 0
+
+
+def _keep_luigid_up(rehearsal: Rehearsal) -> None:
+    """As a service manager would: start luigid again when it is killed."""
+    while True:
+        assert rehearsal.luigid is not None
+        rehearsal.luigid.wait()
+        print(f"luigid ended with {rehearsal.luigid.returncode}; starting it again", flush=True)
+        rehearsal.start_luigid()
+
+
+def _watch(rehearsal: Rehearsal, process: subprocess.Popen[bytes]) -> None:
+    """Show how far the run is: one line, rewritten on a terminal, repeated elsewhere."""
+    total = sum(rehearsal.rows_in_window.values())
+    on_terminal = sys.stdout.isatty()
+    shown_at, last = 0.0, ""
+    started = time.monotonic()
+    while process.poll() is None:
+        summary = rehearsal.summary()
+        extracted = sum(t.extracted for t in summary.tables)
+        loaded = sum(t.loaded for t in summary.tables)
+        passed = sum(1 for t in summary.tables if t.verdict == report.PASS)
+        at_work = [t.table for t in summary.tables if t.verdict == "under way"]
+        line = (
+            f"{extracted:>9,} extracted  {loaded:>9,} loaded of {total:,}   "
+            f"{passed}/{len(summary.tables)} tables PASS   {' '.join(at_work)}"
+        )
+        now = time.monotonic()
+        if on_terminal:
+            width = shutil.get_terminal_size().columns - 8
+            print(f"\r{now - started:5.0f} s {line[:width]:<{width}}", end="", flush=True)
+        elif line != last and now - shown_at > 3:
+            print(f"{now - started:5.0f} s {line}", flush=True)
+            shown_at, last = now, line
+        try:
+            process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            continue
+    if on_terminal:
+        print()
+
+
+def _claim(folder: Path) -> None:
+    """Empty the folder if an earlier rehearsal made it; refuse any other that holds something."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / _OURS).exists():
+            raise ConfigurationError(
+                f"{folder} is not empty and was not made by a rehearsal; name another with --dir"
+            )
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / _OURS).touch()
+
+
+def _write_tables(source: Path, target: Path, chunk_rows: int) -> None:
+    """The project's tables.toml with small chunks, so that there is something to watch."""
+    load_tables(source)
+    text = source.read_text(encoding="utf-8")
+    small = re.sub(r"(?m)^(chunk_size\s*=\s*)[\d_]+", rf"\g<1>{chunk_rows}", text)
+    target.write_text(small, encoding="utf-8")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,8 @@
+"""Sample data for the rehearsal: a small tenant-sales system, and the org that it moves to.
+
+schema.py   the 16 Oracle tables and their columns
+names.py    tenants, stores and texts, with everything that breaks a careless CSV
+rows.py     how each column of each table is computed
+data.py     `write_oracle`: fills the tables
+org.py      `write_org`: the objects that tables.toml asks for, with accounts and stores
+"""
