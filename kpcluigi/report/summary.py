@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from kpcluigi.errors import CorruptMarkerError
 from kpcluigi.markers import (
@@ -21,6 +20,9 @@ from kpcluigi.markers import (
 from kpcluigi.oracle import Window
 from kpcluigi.staging import RunFolder, TableFolder, read_marker
 from kpcluigi.tables import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PASS = "PASS"
 
@@ -65,21 +67,13 @@ class RunSummary:
         return all(table.verdict == PASS for table in self.tables)
 
     def frame(self) -> pd.DataFrame:
-        """One row per table, for people."""
-        columns = [
-            "phase",
-            "table",
-            "planned",
-            "extracted",
-            "loaded",
-            "failed",
-            "in_org",
-            "verdict",
-        ]
-        rows = [{name: asdict(table)[name] for name in columns} for table in self.tables]
-        return pd.DataFrame(rows, columns=columns).astype(
-            dict.fromkeys(("planned", "extracted", "loaded", "failed", "in_org"), "Int64")
-        )
+        """One row per table; counts that are not known yet are NA."""
+        import pandas as pd  # half a second that only a report needs
+
+        counts = ["planned", "extracted", "loaded", "failed", "in_org"]
+        columns = ["phase", "table", *counts, "verdict"]
+        rows = [[getattr(table, name) for name in columns] for table in self.tables]
+        return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(counts, "Int64"))
 
 
 def summarise(folder: RunFolder, tables: Sequence[Table], window: Window) -> RunSummary:

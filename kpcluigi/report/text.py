@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import shlex
 import sys
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from kpcluigi.report.summary import RunSummary, TableSummary
 from kpcluigi.staging import RunFolder
 
+_COUNTS = ("planned", "extracted", "loaded", "failed", "in_org")
 _HEADINGS = ("phase", "table", "planned", "extracted", "loaded", "failed", "in org", "verdict")
 
 
 def table_lines(summary: RunSummary) -> list[str]:
     """The summary as aligned lines, headings first, a total last."""
+    frame = summary.frame()
     rows = [
-        (
-            str(t.phase),
-            t.table,
-            _number(t.planned),
-            _number(t.extracted),
-            _number(t.loaded),
-            _number(t.failed),
-            _number(t.in_org),
-            _verdict(t),
+        (str(phase), table, *(_number(count) for count in counts), _verdict(state))
+        for (phase, table, *counts, _), state in zip(
+            frame.itertuples(index=False), summary.tables, strict=True
         )
-        for t in summary.tables
     ]
+    sums = frame[list(_COUNTS)].sum()
     total = (
         "",
         f"{len(summary.tables)} tables",
-        _number(sum(t.planned or 0 for t in summary.tables)),
-        _number(sum(t.extracted for t in summary.tables)),
-        _number(sum(t.loaded for t in summary.tables)),
-        _number(sum(t.failed for t in summary.tables)),
-        _number(sum(t.in_org or 0 for t in summary.tables)),
+        *(_number(sums[name]) for name in _COUNTS),
         "all PASS" if summary.green else "not finished",
     )
     grid = [_HEADINGS, *rows, total]
@@ -88,5 +82,6 @@ def _verdict(table: TableSummary) -> str:
     return table.verdict
 
 
-def _number(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
+def _number(value: Any) -> str:
+    """With thousands; empty where the count is not known yet."""
+    return f"{value:,}" if isinstance(value, Integral) else ""

@@ -1,0 +1,107 @@
+"""kill -9 of the parent, of luigid, of a child, at each stage; the same command finishes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from conftest import Migration, all_gone, kill, pids_of
+
+TABLE = "KPS_T_SALES_MD"
+
+Reached = Callable[[Migration], int | None]
+
+
+def extracting(migration: Migration) -> int | None:
+    return migration.child_running("ExtractChunk")
+
+
+def uploading(migration: Migration) -> int | None:
+    put = any(e["path"].endswith("/batches") for e in migration.rehearsal.salesforce.log())
+    started = migration.rehearsal.salesforce.stats()["open_jobs"] and not put
+    return migration.child_running("BulkUpload") if started else None
+
+
+def polling(migration: Migration) -> int | None:
+    asked = migration.rehearsal.salesforce.stats()["by_call"].get("info", 0)
+    return migration.child_running("BulkUpload") if asked else None
+
+
+STAGES = {"extraction": extracting, "upload": uploading, "polling": polling}
+
+
+def slow_down(migration: Migration, stage: str) -> None:
+    """Hold the stage open long enough to be hit in the middle of it."""
+    if stage == "extraction":
+        migration.rehearsal.oracle.arm(on="fetch", match="ORDER BY t.SALES_ID", delay=3, times=2)
+    elif stage == "upload":
+        migration.rehearsal.salesforce.arm(on="upload", delay=3, times=2)
+    else:
+        migration.rehearsal.salesforce.arm(on="job", latency=3, times=2)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("victim", ["luigi", "luigid", "child"])
+def test_the_same_command_finishes_what_was_killed(
+    migration: Migration, stage: str, victim: str
+) -> None:
+    migration.tables = TABLE
+    slow_down(migration, stage)
+    first = migration.start()
+    child = migration.wait_for(stage, lambda: STAGES[stage](migration))
+    pids = pids_of(first)
+    finished_before = {path.name for path in migration.folder.glob(f"{TABLE}/loads/0000?.json")}
+
+    if victim == "luigi":
+        kill(first.pid)
+    elif victim == "child":
+        kill(child)
+    else:
+        luigid = migration.rehearsal.luigid
+        assert luigid is not None
+        luigid.kill()
+        luigid.wait()
+        migration.rehearsal.start_luigid()
+    first.wait(90)
+    assert first.returncode != 0
+    migration.wait_for("the end of all children", lambda: all_gone(pids), timeout=10)
+
+    extracted = {path.name for path in migration.folder.glob(f"{TABLE}/chunks/*.json")}
+    loaded = {path.name for path in migration.folder.glob(f"{TABLE}/loads/0000?.json")}
+    assert finished_before <= loaded
+    since = len(migration.rehearsal.oracle.log())
+    migration.rehearsal.oracle.disarm()
+    migration.rehearsal.salesforce.disarm()
+    said = len(migration.output)
+    began = time.monotonic()
+    second = migration.start()
+    migration.wait_for(
+        "the first task", lambda: " running   " in migration.output[said:], timeout=15
+    )
+    started_work = time.monotonic() - began
+    assert second.wait(120) == 0, migration.output[said:][-3000:]
+    assert started_work < 15
+
+    assert migration.verdicts() == {TABLE: "PASS"}
+    again = migration.extractions(since)
+    assert not {f"{action.split()[1].zfill(5)}.json" for action in again} & extracted
+    reconciled = migration.marker(TABLE, "reconciled.json")
+    assert reconciled["salesforce"] == migration.rehearsal.rows_in_window[TABLE]
+    created_jobs = migration.rehearsal.salesforce.stats()["jobs"]
+    chunks = len(migration.marker(TABLE, "plan.json")["chunks"])
+    sent_twice = created_jobs - chunks
+    assert sent_twice <= (2 if stage == "upload" else 0), "a job under way was sent again"
+
+
+def test_sigterm_ends_children_and_writes_the_report(migration: Migration) -> None:
+    migration.tables = TABLE
+    slow_down(migration, "extraction")
+    first = migration.start()
+    migration.wait_for("extraction", lambda: extracting(migration))
+    pids = pids_of(first)
+    first.terminate()
+    assert first.wait(30) != 0
+    migration.wait_for("the end of all children", lambda: all_gone(pids), timeout=10)
+    assert (migration.folder / "report.html").exists()
+    assert "Next: luigi --module kpcluigi MigrateAll" in migration.output
