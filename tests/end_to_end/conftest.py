@@ -2,106 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
-from kpcluigi.rehearsal.run import COMMAND, Rehearsal, Speed
+from kpcluigi.rehearsal.run import Rehearsal, Speed
+from tests.end_to_end.migration import Migration
 
 ROWS = 80_000
 """KPS_T_SALES_MD then has four chunks of 10,000 rows, KPS_T_SALES_M three."""
-
-
-@dataclass
-class Finished:
-    """How a luigi command ended."""
-
-    code: int
-    output: str
-    seconds: float
-
-
-@dataclass
-class Migration:
-    """The `luigi` command of one test, against the shared rehearsal, in a run folder of its own."""
-
-    rehearsal: Rehearsal
-    root: Path
-    tables: str = ""
-    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    @property
-    def folder(self) -> Path:
-        (run,) = (self.root / "127.0.0.1").iterdir()
-        return run
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        only = ["--tables", self.tables] if self.tables else []
-        with (self.root.parent / "luigi.log").open("ab") as log:
-            process = subprocess.Popen(
-                [*COMMAND, *only, "--staging-root", str(self.root), *arguments],
-                env=self.rehearsal.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        self.running.append(process)
-        return process
-
-    def run(self, *arguments: str, timeout: float = 120) -> Finished:
-        began = time.monotonic()
-        before = len(self.output)
-        code = self.start(*arguments).wait(timeout)
-        return Finished(code, self.output[before:], time.monotonic() - began)
-
-    @property
-    def output(self) -> str:
-        path = self.root.parent / "luigi.log"
-        return path.read_text("utf-8", errors="replace") if path.exists() else ""
-
-    def marker(self, *path: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads(self.folder.joinpath(*path).read_text("utf-8"))
-        return content
-
-    def verdicts(self) -> dict[str, str]:
-        return {
-            path.parent.name: json.loads(path.read_text("utf-8"))["verdict"]
-            for path in self.folder.glob("*/reconciled.json")
-        }
-
-    def wait_for(self, what: str, condition: Callable[[], Any], timeout: float = 60) -> Any:
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if found := condition():
-                return found
-            time.sleep(0.02)
-        raise AssertionError(f"{what} did not happen within {timeout} s\n{self.output[-3000:]}")
-
-    def child_running(self, task: str) -> int | None:
-        """Process id of the child that runs this task now, from the worker's own log."""
-        pids = re.findall(rf"\[pid (\d+)\] Worker .* running   {task}\(", self.output)
-        alive = [int(pid) for pid in pids if psutil.pid_exists(int(pid))]
-        return alive[-1] if alive else None
-
-    def extractions(self, since: int) -> list[str]:
-        """The actions under which chunks were read from Oracle since that log entry."""
-        return sorted(
-            {
-                entry["action"]
-                for entry in self.rehearsal.oracle.log(since)
-                if (entry["action"] or "").startswith("extract ")
-            }
-        )
 
 
 @pytest.fixture(scope="session")
@@ -125,20 +36,3 @@ def migration(rehearsal: Rehearsal, tmp_path: Path) -> Iterator[Migration]:
             process.wait(30)
     for stand_in in (rehearsal.oracle, rehearsal.salesforce):
         stand_in.disarm()
-
-
-def pids_of(process: subprocess.Popen[bytes]) -> list[int]:
-    """The process and all its descendants."""
-    parent = psutil.Process(process.pid)
-    return [parent.pid, *(child.pid for child in parent.children(recursive=True))]
-
-
-def all_gone(pids: list[int]) -> bool:
-    return not any(
-        psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-        for pid in pids
-    )
-
-
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import Migration
+from tests.end_to_end.migration import Migration
 
 PHASE_1 = "KPS_R_EMAIL_SUPPLIER,KPS_R_EMAIL_TENANT,KPS_R_POS_SUPPLIER"
 KPCLUIGI = str(Path(sys.executable).parent / "kpcluigi")

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest import Migration, all_gone, kill, pids_of
+
+from tests.end_to_end.migration import Migration, all_gone, kill, pids_of
 
 TABLE = "KPS_T_SALES_MD"
 

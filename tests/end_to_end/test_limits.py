@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import Migration
-
 from kpcluigi.rehearsal.run import Rehearsal, Speed
+from tests.end_to_end.migration import Migration
 
 TABLE = "KPS_T_SALES_MD"
 

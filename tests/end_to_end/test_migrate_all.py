@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 
-from conftest import Migration
+from tests.end_to_end.migration import Migration
 
 
 def test_sixteen_tables_are_reconciled_and_a_rerun_does_nothing(migration: Migration) -> None:
