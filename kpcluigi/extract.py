@@ -54,7 +54,7 @@ def extract_chunk(
     with ExitStack() as stack:
         writer = stack.enter_context(writing(folder.chunk_file(chunk.n), header))
         refused: ChunkWriter | None = None
-        for frame in read_chunk(connection, source, window, plan, chunk):
+        for frame in read_chunk(connection, source, window, chunk, scn=plan.scn):
             _require_space(folder.path, min_free_bytes)
             read += frame.height
             good, bad = transform.split_rejected(table, frame)
@@ -81,7 +81,7 @@ def extract_chunk(
         n=chunk.n,
         scn=plan.scn,
         fingerprint=fingerprint,
-        sql=chunk_sql(source, plan, chunk),
+        sql=chunk_sql(source, chunk, plan.scn),
         rows=written.rows,
         rejected=rejected,
         fitted=ledger.columns,

@@ -16,7 +16,9 @@ import sqlalchemy
 from sqlalchemy.pool import StaticPool
 
 from kpcluigi.errors import OracleError, PreflightError, SalesforceError
-from kpcluigi.oracle import Source, describe_source
+from kpcluigi.markers import Chunk
+from kpcluigi.oracle import Source, Window, describe_source
+from kpcluigi.oracle.plan import boundaries_sql, chunk_binds, chunk_sql, snapshot
 from kpcluigi.salesforce import Client, describe
 from kpcluigi.tables import Table
 
@@ -58,9 +60,10 @@ def check_oracle(
     connection: oracledb.Connection,
     tables: Mapping[str, Table],
     owners: Mapping[str, str],
+    window: Window,
     findings: Findings,
 ) -> str:
-    """Each mapped table and column is there and readable. Returns the database's name."""
+    """Each column can be read, each statement is accepted. Returns the database's name."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT sys_context('USERENV', 'DB_NAME'), sys_context('USERENV', 'SERVICE_NAME') "
@@ -75,8 +78,39 @@ def check_oracle(
         except OracleError as error:
             findings.problems.append(str(error))
     findings.checks.append(f"{len(sources)} tables can be read with all their mapped columns")
+    _check_statements(connection, sources, window, findings)
     _check_keys(connection, sources, findings)
     return database
+
+
+def _check_statements(
+    connection: oracledb.Connection, sources: list[Source], window: Window, findings: Findings
+) -> None:
+    """The database itself parses every statement, with its names and privileges; none is run."""
+    without_snapshot: list[str] = []
+    for source in sources:
+        scn = snapshot(connection, source)
+        if scn is None:
+            without_snapshot.append(source.name)
+        whole = Chunk(n=1, rows=0)
+        statements: list[tuple[str, dict[str, Any]]] = [
+            (boundaries_sql(source, scn), {**window.binds, "chunk_size": source.table.chunk_size}),
+            (chunk_sql(source, whole, scn), chunk_binds(source, whole, window)),
+        ]
+        for sql, binds in statements:
+            with connection.cursor() as cursor:
+                try:
+                    cursor.execute(f"EXPLAIN PLAN FOR {sql}", binds)
+                except oracledb.DatabaseError as error:
+                    findings.problems.append(f"{source.name}: {error} in: {sql}")
+    connection.rollback()  # EXPLAIN PLAN leaves its rows in PLAN_TABLE
+    findings.checks.append(f"{2 * len(sources)} statements are accepted by the database")
+    if without_snapshot:
+        findings.warnings.append(
+            f"No consistent snapshot of {', '.join(without_snapshot)}: rows that change while a "
+            f"table is read may be read in either state. Grant FLASHBACK on the tables and EXECUTE "
+            f"on DBMS_FLASHBACK"
+        )
 
 
 def _check_keys(connection: oracledb.Connection, sources: list[Source], findings: Findings) -> None:

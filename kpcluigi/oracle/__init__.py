@@ -3,7 +3,7 @@
     with connect(login, module="notebook") as connection:
         source = describe_source(connection, owner="TMS", table=tables["KPS_T_SALES_MD"])
         plan = plan_chunks(connection, source, window)
-        for frame in read_chunk(connection, source, window, plan, plan.chunks[0]):
+        for frame in read_chunk(connection, source, window, plan.chunks[0], scn=plan.scn):
             ...
 
 Importing this package opens nothing and changes nothing in the process.

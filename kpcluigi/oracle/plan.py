@@ -103,7 +103,7 @@ def null_keys_sql(source: Source, scn: int | None) -> str:
     return f"SELECT COUNT(*) {source.from_clause(scn)} WHERE {source.in_window} AND ({nulls})"
 
 
-def chunk_sql(source: Source, plan: Plan, chunk: Chunk) -> str:
+def chunk_sql(source: Source, chunk: Chunk, scn: int | None) -> str:
     """The statement that reads one chunk, in the order of its key."""
     table = source.table
     keys = [f"t.{part}" for part in table.key]
@@ -118,16 +118,16 @@ def chunk_sql(source: Source, plan: Plan, chunk: Chunk) -> str:
         if chunk.high is not None:
             conditions.append(f"NOT {_at_or_above(keys, 'high')}")
     return (
-        f"SELECT {source.select_list} {source.from_clause(plan.scn)} "
+        f"SELECT {source.select_list} {source.from_clause(scn)} "
         f"WHERE {' AND '.join(conditions)} ORDER BY {', '.join(keys)}"
     )
 
 
-def chunk_binds(window: Window, plan: Plan, chunk: Chunk) -> dict[str, Any]:
+def chunk_binds(source: Source, chunk: Chunk, window: Window) -> dict[str, Any]:
     """The binds of `chunk_sql`."""
     binds: dict[str, Any] = dict(window.binds)
     for side, values in (("low", chunk.low), ("high", chunk.high)):
-        for i, (value, kind) in enumerate(zip(values or (), plan.key_types, strict=False)):
+        for i, (value, kind) in enumerate(zip(values or (), source.key_types, strict=False)):
             binds[f"{side}{i}"] = _bind(value, kind)
     return binds
 

@@ -80,7 +80,9 @@ class Preflight(RunTask):
                 action="preflight",
                 call_timeout=rules.call_timeout,
             ) as connection:
-                return preflight.check_oracle(connection, self.selected, owners, findings)
+                return preflight.check_oracle(
+                    connection, self.selected, owners, self.window, findings
+                )
 
         return retrying(
             check, retries=rules.retries, delay=rules.retry_delay, tell=self.progress().tell

@@ -139,7 +139,7 @@ def planned(connection: oracledb.Connection, table: Mapping) -> tuple[Source, Pl
 
 def read(connection: oracledb.Connection, source: Source, plan: Plan) -> list[pl.DataFrame]:
     return [
-        pl.concat(list(read_chunk(connection, source, WINDOW, plan, chunk)))
+        pl.concat(list(read_chunk(connection, source, WINDOW, chunk, scn=plan.scn)))
         for chunk in plan.chunks
     ]
 
