@@ -48,7 +48,6 @@ def connect(
         OracleError: the login failed; the text says what to check.
         oracledb.Error: the connection failed in a way that a later try may get past.
     """
-    oracledb.defaults.fetch_lobs = False  # CLOBs as text, without a round trip per row
     try:
         connection = oracledb.connect(user=user, password=password, dsn=dsn, expire_time=2)
     except oracledb.Error as error:

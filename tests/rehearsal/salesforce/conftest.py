@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standin_org import CLIENT_ID, CLIENT_SECRET, OrgClient, build_database
 
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
+from tests.rehearsal.salesforce.standin_org import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    OrgClient,
+    build_database,
+)
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +28,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_org(
-    database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OrgClient]:
+def shared_org(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrgClient]:
     copy = tmp_path_factory.mktemp("shared") / "org.duckdb"
     shutil.copy(database, copy)
     with SalesforceStandIn(copy, client_id=CLIENT_ID, client_secret=CLIENT_SECRET) as standin:

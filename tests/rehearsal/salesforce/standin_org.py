@@ -163,9 +163,7 @@ class OrgClient:
 
     def errors(self, job: str) -> dict[str, str]:
         """sf__Error by external id."""
-        return {
-            row["External_ID__c"]: row["sf__Error"] for row in self.rows(job, "failedResults")
-        }
+        return {row["External_ID__c"]: row["sf__Error"] for row in self.rows(job, "failedResults")}
 
     def query(self, soql: str) -> dict[str, Any]:
         answer = self.request("GET", "/query", params={"q": soql})

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import requests
-from simple_salesforce import Salesforce, SalesforceMalformedRequest
+from simple_salesforce.api import Salesforce
 from simple_salesforce.bulk2 import SFBulk2Handler
-from standin_org import CLIENT_ID, CLIENT_SECRET, OrgClient
+from simple_salesforce.exceptions import SalesforceMalformedRequest
+
+from tests.rehearsal.salesforce.standin_org import CLIENT_ID, CLIENT_SECRET, OrgClient
 
 
 class PlainHttp(requests.Session):
@@ -25,7 +27,8 @@ class PlainHttp(requests.Session):
 
 
 @pytest.fixture
-def salesforce(org: OrgClient) -> Iterator[Salesforce]:
+def salesforce(org: OrgClient) -> Iterator[Any]:
+    """Any: what the client makes of an object's name is beyond its own types."""
     with PlainHttp(org.standin.url) as session:
         yield Salesforce(
             consumer_key=CLIENT_ID,
@@ -36,7 +39,7 @@ def salesforce(org: OrgClient) -> Iterator[Salesforce]:
         )
 
 
-def test_login_query_and_records(salesforce: Salesforce) -> None:
+def test_login_query_and_records(salesforce: Any) -> None:
     answer = salesforce.query("SELECT Id, Tenant_Code__c FROM Account WHERE Tenant_Code__c = 'T9'")
     record_id = answer["records"][0]["Id"]
     assert salesforce.Account.get(record_id)["Name"] == "Tenant 9"
@@ -46,7 +49,7 @@ def test_login_query_and_records(salesforce: Salesforce) -> None:
         salesforce.query("SELECT Nonsense__c FROM Account")
 
 
-def test_bulk2_upsert_and_results(salesforce: Salesforce) -> None:
+def test_bulk2_upsert_and_results(salesforce: Any) -> None:
     records = [{"External_ID__c": f"simple-bulk-{i}", "Store_Code__c": "S" * i} for i in (1, 2, 21)]
     (job,) = salesforce.bulk2.KPS_Sales__c.upsert(
         records=records, external_id_field="External_ID__c", wait=1
@@ -61,7 +64,7 @@ def test_bulk2_upsert_and_results(salesforce: Salesforce) -> None:
 
 def test_the_bulk2_handler_alone(org: OrgClient) -> None:
     with requests.Session() as session:
-        handler = SFBulk2Handler(org.token(), f"{org.base}/jobs/", session=session)
+        handler: Any = SFBulk2Handler(org.token(), f"{org.base}/jobs/", session=session)
         (job,) = handler.KPS_Sales__c.upsert(
             records=[{"External_ID__c": "handler-1", "Net_Amount__c": "1.5"}],
             external_id_field="External_ID__c",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from standin_org import OrgClient
 
 from kpcluigi.rehearsal.salesforce import csvfile
 from kpcluigi.rehearsal.salesforce.csvfile import CsvError, read_header
+from tests.rehearsal.salesforce.standin_org import OrgClient
 
 RULES = [
     [part.removeprefix(" ").removesuffix(" ") for part in line.split("|")]
@@ -71,4 +71,6 @@ def test_rows_of_a_job_that_failed_at_its_header_are_unprocessed(org: OrgClient)
     job = org.load("External_ID__c,Nonsense__c,Remark__c\nc,x,y\n")
     assert job["numberRecordsProcessed"] == 0
     assert org.result(job["id"], "unprocessedrecords") == 'External_ID__c,Remark__c\n"c","y"\n'
-    assert org.result(job["id"], "failedResults") == '"sf__Id","sf__Error",External_ID__c,Remark__c\n'
+    assert (
+        org.result(job["id"], "failedResults") == '"sf__Id","sf__Error",External_ID__c,Remark__c\n'
+    )

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import requests
-from standin_org import OrgClient
+
+from tests.rehearsal.salesforce.standin_org import OrgClient
 
 ROW = "External_ID__c,Remark__c\n"
 LOCKED = "UNABLE_TO_LOCK_ROW:unable to obtain exclusive access to this record:--"

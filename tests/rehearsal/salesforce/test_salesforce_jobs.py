@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gzip
 import re
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from standin_org import OrgClient
+import requests
+
+from tests.rehearsal.salesforce.standin_org import OrgClient
 
 ROW = "External_ID__c,Remark__c\n"
 
@@ -99,7 +103,9 @@ def test_the_bodies_have_the_recorded_fields(org: OrgClient) -> None:
 def test_a_job_that_cannot_be_is_refused(
     org: OrgClient, change: dict[str, str], code: str, message: str
 ) -> None:
-    answer = org.create(**({"sobject": change.pop("object")} if "object" in change else {}), **change)
+    answer = org.create(
+        **({"sobject": change.pop("object")} if "object" in change else {}), **change
+    )
     assert answer.status_code == 400
     assert answer.json() == [{"errorCode": code, "message": message}]
 
@@ -330,3 +336,47 @@ def test_stats_and_log(org: OrgClient) -> None:
     org.standin.reset()
     stats = org.standin.stats()
     assert (stats["requests"], stats["jobs"], stats["batches"], stats["by_call"]) == (0, 0, 0, {})
+
+
+def test_a_client_that_goes_away_in_the_middle_leaves_the_job_without_data(org: OrgClient) -> None:
+    job = org.new_job()
+    with socket.create_connection(("127.0.0.1", org.standin.port), timeout=10) as connection:
+        connection.sendall(
+            f"PUT /services/data/v66.0/jobs/ingest/{job}/batches HTTP/1.1\r\n"
+            f"Host: x\r\nAuthorization: {org.session.headers['Authorization']!s}\r\n"
+            f"Content-Type: text/csv\r\nContent-Length: 1000\r\n\r\n{ROW}".encode()
+        )
+        while org.set_state(job, "UploadComplete").json()[0]["errorCode"] != "INVALIDJOBSTATE":
+            pass
+    while org.upload(job, ROW + "whole,x\n").status_code != 201:
+        pass
+    assert org.set_state(job, "UploadComplete").status_code == 200
+    assert org.wait(job)["numberRecordsProcessed"] == 1
+
+
+def test_jobs_of_different_objects_do_not_wait_for_each_other(
+    start_org: Callable[..., OrgClient],
+) -> None:
+    org = start_org(latency=0.4)
+    sales = [org.new_job() for _ in range(5)]
+    accounts = [org.new_job("Account", externalIdFieldName="Tenant_Code__c") for _ in range(5)]
+    for number, job in enumerate(sales):
+        org.upload(job, ROW + f"side-{number},x\n")
+    for number, job in enumerate(accounts):
+        org.upload(job, f"Tenant_Code__c,Name\nside-{number},x\n")
+    started = time.monotonic()
+    for job in sales + accounts:
+        org.set_state(job, "UploadComplete")
+    infos = [org.wait(job) for job in sales + accounts]
+    assert {(i["state"], i["numberRecordsFailed"]) for i in infos} == {("JobComplete", 0)}
+    assert time.monotonic() - started < 3.5  # one after the other they would take 4 s
+
+
+def test_the_server_stops_with_jobs_in_progress(start_org: Callable[..., OrgClient]) -> None:
+    org = start_org(latency=60)
+    job = org.new_job()
+    org.upload(job, ROW + "left,x\n")
+    org.set_state(job, "UploadComplete")
+    org.standin.stop()
+    with pytest.raises(requests.ConnectionError):
+        org.info(job)

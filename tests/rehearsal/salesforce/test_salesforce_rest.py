@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import requests
-from standin_org import CLIENT_ID, CLIENT_SECRET, OrgClient
+
+from tests.rehearsal.salesforce.standin_org import CLIENT_ID, CLIENT_SECRET, OrgClient
 
 
 def ask_token(org: OrgClient, **more: Any) -> requests.Response:
@@ -115,12 +116,10 @@ def test_describe(org: OrgClient) -> None:
     def some(name: str, *keys: str) -> list[Any]:
         return [fields[name][key] for key in keys]
 
-    assert some("Net_Amount__c", "type", "soapType", "precision", "scale", "length", "nillable") == [
-        "double", "xsd:double", 12, 2, 0, True,
-    ]  # fmt: skip
-    assert some("External_ID__c", "externalId", "unique", "idLookup", "caseSensitive", "length") == [
-        True, True, True, False, 40,
-    ]  # fmt: skip
+    number = some("Net_Amount__c", "type", "soapType", "precision", "scale", "length", "nillable")
+    assert number == ["double", "xsd:double", 12, 2, 0, True]
+    key = some("External_ID__c", "externalId", "unique", "idLookup", "caseSensitive", "length")
+    assert key == [True, True, True, False, 40]
     assert some("Account__c", "type", "referenceTo", "relationshipName", "length") == [
         "reference", ["Account"], "Account__r", 18,
     ]  # fmt: skip

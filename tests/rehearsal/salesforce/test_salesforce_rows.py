@@ -10,7 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from standin_org import OrgClient
+
+from tests.rehearsal.salesforce.standin_org import OrgClient
 
 RULES = [
     [part.strip() for part in line.split("|")]
@@ -61,9 +62,7 @@ def test_a_required_field_that_is_missing_or_emptied_is_named(org: OrgClient) ->
         "r3": "REQUIRED_FIELD_MISSING:Required fields are missing: [Needed__c, Also_Needed__c]:"
         "Needed__c,Also_Needed__c --",
     }
-    job = org.load(
-        "Key__c,Needed__c\nr1,#N/A\nr4,y\n", "Strict__c", externalIdFieldName="Key__c"
-    )
+    job = org.load("Key__c,Needed__c\nr1,#N/A\nr4,y\n", "Strict__c", externalIdFieldName="Key__c")
     failed = {r["Key__c"]: r["sf__Error"] for r in org.rows(job["id"], "failedResults")}
     assert failed == {
         "r1": "REQUIRED_FIELD_MISSING:Required fields are missing: [Needed__c]:Needed__c --",
@@ -135,9 +134,7 @@ def test_a_unique_field_names_the_record_that_has_the_value(org: OrgClient) -> N
     job = org.load(header + "u1,R-1\n")
     (first,) = org.rows(job["id"], "successfulResults")
     job = org.load(header + "u1,r-1\nu2,r-1\nu3,R-2\nu4,R-2\n")
-    third = next(
-        r for r in org.rows(job["id"], "successfulResults") if r["External_ID__c"] == "u3"
-    )
+    third = next(r for r in org.rows(job["id"], "successfulResults") if r["External_ID__c"] == "u3")
     text = "DUPLICATE_VALUE:duplicate value found: Receipt_No__c duplicates value on record with id"
     assert org.errors(job["id"]) == {
         "u2": f"{text}: {first['sf__Id'][:15]}:--",
@@ -182,9 +179,7 @@ def test_a_record_over_400000_characters_is_refused(org: OrgClient) -> None:
     header = "External_ID__c,Notes__c,Remark__c,Store_Code__c,Receipt_No__c\n"
     long = "n" * 131_000
     job = org.load(header + f"long,{long},{long},{long},{long}\n")
-    assert org.errors(job["id"]) == {
-        "long": "STRING_TOO_LONG:Record exceeds 400000 characters:--"
-    }
+    assert org.errors(job["id"]) == {"long": "STRING_TOO_LONG:Record exceeds 400000 characters:--"}
 
 
 @pytest.mark.parametrize("object_name", ["KPS_Sales__c", "Account"])

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from standin_org import OrgClient
 
-ROWS = """External_ID__c,Net_Amount__c,Quantity__c,Is_Void__c,Sales_Date__c,Created_At__c,Remark__c,Account__r.Tenant_Code__c
+from tests.rehearsal.salesforce.standin_org import OrgClient
+
+HEADER = (
+    "External_ID__c,Net_Amount__c,Quantity__c,Is_Void__c,Sales_Date__c,Created_At__c,Remark__c,"
+    "Account__r.Tenant_Code__c\n"
+)
+ROWS = """\
 soql-1,0.1,1,true,2024-01-01,2024-01-01T00:00:00Z,Alpha,T1
 soql-2,0.2,2,false,2024-02-01,2024-02-01T10:00:00Z,beta,T1
 soql-3,,3,false,2024-03-01,2024-03-01T00:00:00Z,it's 100% \\ done,T2
@@ -18,7 +23,7 @@ OURS = "External_ID__c LIKE 'soql-%'"
 
 @pytest.fixture
 def rows(org: OrgClient) -> OrgClient:
-    job = org.load(ROWS)
+    job = org.load(HEADER + ROWS)
     assert job["numberRecordsFailed"] == 0, org.errors(job["id"])
     return org
 
@@ -101,9 +106,7 @@ def test_records_have_attributes_and_nested_parents(rows: OrgClient) -> None:
         ),
     ],
 )
-def test_aggregates(
-    rows: OrgClient, select: str, tail: str, records: list[dict[str, Any]]
-) -> None:
+def test_aggregates(rows: OrgClient, select: str, tail: str, records: list[dict[str, Any]]) -> None:
     answer = rows.query(f"SELECT {select} FROM KPS_Sales__c WHERE {OURS} {tail}")
     wanted = [{"attributes": {"type": "AggregateResult"}, **record} for record in records]
     assert answer["records"] == wanted
@@ -138,13 +141,12 @@ def test_pages_of_2000_records(org: OrgClient) -> None:
         assert answer["done"] == ("nextRecordsUrl" not in answer)
         if answer["done"]:
             break
-        answer = org.session.get(
-            org.standin.url + answer["nextRecordsUrl"], timeout=10
-        ).json()
+        following = org.standin.url + answer["nextRecordsUrl"]
+        answer = org.session.get(following, timeout=10).json()
     assert sizes == [2000, 2000, 400]
     assert keys == [f"page-{i:05}" for i in reversed(range(100, 4500))]
-    answer = org.request("GET", "/query/01g5i0000000999AAA-2000")
-    assert answer.json()[0]["errorCode"] == "INVALID_QUERY_LOCATOR"
+    unknown = org.request("GET", "/query/01g5i0000000999AAA-2000")
+    assert unknown.json()[0]["errorCode"] == "INVALID_QUERY_LOCATOR"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_pages_of_2000_records(org: OrgClient) -> None:
             "MALFORMED_QUERY",
             "unexpected token: 'TODAY'",
         ),
-        ("SELECT Id FROM Account WHERE Name = \"x\"", "MALFORMED_QUERY", "no viable alternative"),
+        ('SELECT Id FROM Account WHERE Name = "x"', "MALFORMED_QUERY", "no viable alternative"),
         ("SELECT Id FROM Account HAVING Id = '1'", "MALFORMED_QUERY", "unexpected token: 'HAVING'"),
         ("SELECT FORMAT(Name) FROM Account", "MALFORMED_QUERY", "does not cover FORMAT()"),
         ("SELECT COUNT(), Id FROM Account", "MALFORMED_QUERY", "COUNT()"),

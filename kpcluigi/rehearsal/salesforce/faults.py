@@ -1,0 +1,153 @@
+"""Faults: what can be made to go wrong, and how to say so.
+
+A fault is armed with `StandIn.arm(**fault)`, that is `POST /faults` on the control port:
+
+    on         create | upload | close | abort | delete | info | list | results | token | userinfo
+               | query | limits | describe | record | versions      one kind of request
+               any        any request
+               job        a job, when its processing begins
+               row        a row of a job that no rule forbids
+    object     only for this object; a query has none
+    match      only where this regular expression is found: in the path and query of a request, in
+               the id of a job, in the external id (or Id) of a row
+    nth        from which occurrence on, counted from now; 1 when not given
+    times      how often; 1 when not given, null or -1 for ever
+
+and one of these:
+
+    status     401 | 403 | 429 | 500 | 503, with Salesforce's body; `code` and `message` replace
+               its texts. 401 also ends the session of the request's token.
+    reset      true: the connection is reset without an answer, before the request has an effect;
+               with `processed` true, after it; on "upload" with `after_bytes`, in the middle
+    delay      seconds that the answer waits; may stand beside status or reset
+    row_error  (on "row") the row's sf__Error
+    job_state  "Failed" (on "job"), with `message`; `after_batches` batches are processed before
+    latency    (on "job") seconds that the job takes instead of the server's
+
+Examples:
+
+    arm(on="upload", reset=True, after_bytes=100_000)
+    arm(on="close", reset=True, processed=True)          the job is closed, the answer is lost
+    arm(on="info", status=503, times=3)
+    arm(on="row", object="KPS_Sales__c", times=5,
+        row_error="UNABLE_TO_LOCK_ROW:unable to obtain exclusive access to this record:--")
+    arm(on="job", nth=2, job_state="Failed", after_batches=1,
+        message="TooManyLockFailure : Too many lock failure 200 Trying again later.")
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+REQUEST_KINDS = frozenset(
+    {"create", "upload", "close", "abort", "delete", "info", "list", "results"}
+    | {"token", "userinfo", "query", "limits", "describe", "record", "versions"}
+)
+
+STATUS_BODIES = {
+    401: ("INVALID_SESSION_ID", "Session expired or invalid"),
+    403: ("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."),
+    # Worded by the stand-in: no record of an org's 429 was found.
+    429: ("REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests Limit exceeded."),
+    500: ("UNKNOWN_EXCEPTION", "An unexpected error occurred."),
+    503: ("SERVER_UNAVAILABLE", "Server is too busy. Please try again later."),
+}
+
+
+@dataclass
+class Fault:
+    """One armed fault; the attributes are described in this module's docstring."""
+
+    on: str
+    object: str = ""
+    match: str = ""
+    nth: int = 1
+    times: int | None = 1
+    status: int = 0
+    code: str = ""
+    message: str = ""
+    reset: bool = False
+    processed: bool = False
+    after_bytes: int | None = None
+    delay: float = 0.0
+    row_error: str = ""
+    job_state: str = ""
+    after_batches: int = 0
+    latency: float | None = None
+    seen: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.on not in REQUEST_KINDS | {"any", "job", "row"}:
+            raise ValueError(f"on={self.on!r} is not a kind of request, 'any', 'job' or 'row'")
+        if self.times == -1:
+            self.times = None
+        if self.status and self.status not in STATUS_BODIES:
+            raise ValueError(f"status={self.status} is not one of {sorted(STATUS_BODIES)}")
+        if self.job_state not in ("", "Failed"):
+            raise ValueError(f"job_state={self.job_state!r} is not 'Failed'")
+        re.compile(self.match)
+        effects = {
+            "row": bool(self.row_error),
+            "job": bool(self.job_state) or self.latency is not None,
+        }
+        if not effects.get(self.on, bool(self.status or self.reset or self.delay)):
+            raise ValueError(f"a fault on {self.on!r} has no effect")
+
+    def fires(self) -> bool:
+        """Count an occurrence and say whether the fault happens to it."""
+        self.seen += 1
+        return self.seen >= self.nth and (self.times is None or self.seen < self.nth + self.times)
+
+    @property
+    def is_spent(self) -> bool:
+        return self.times is not None and self.seen >= self.nth + self.times - 1
+
+
+class Faults:
+    """The armed faults. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._armed: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def arm(self, given: dict[str, Any]) -> int:
+        """Arm one fault and return how many are armed.
+
+        Raises:
+            ValueError: a key is unknown or a value cannot be.
+        """
+        unknown = given.keys() - {f.name for f in fields(Fault) if f.init}
+        if unknown:
+            raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
+        fault = Fault(**given)
+        with self._lock:
+            self._armed.append(fault)
+            return len(self._armed)
+
+    def disarm(self) -> None:
+        with self._lock:
+            self._armed.clear()
+
+    def has_row_faults(self, sobject: str) -> bool:
+        with self._lock:
+            return any(f.on == "row" and f.object in ("", sobject) for f in self._armed)
+
+    def take(self, kind: str, sobject: str, text: str) -> Fault | None:
+        """The first fault that happens to this occurrence; all that match count it."""
+        kinds = {kind} if kind in ("job", "row") else {kind, "any"}
+        found = None
+        with self._lock:
+            for fault in self._armed:
+                if (
+                    fault.on in kinds
+                    and fault.object in ("", sobject)
+                    and re.search(fault.match, text)
+                    and fault.fires()
+                    and found is None
+                ):
+                    found = fault
+            self._armed = [fault for fault in self._armed if not fault.is_spent]
+        return found

@@ -1,0 +1,231 @@
+"""The state that all requests share: records, sessions, jobs, allocations, faults and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+
+from kpcluigi.rehearsal.salesforce.faults import Faults
+from kpcluigi.rehearsal.salesforce.jobs import Jobs
+from kpcluigi.rehearsal.salesforce.limits import Limits
+from kpcluigi.rehearsal.salesforce.schema import (
+    ORGANIZATION_ID,
+    USER_ID,
+    Field,
+    SObject,
+    create_object,
+    load_objects,
+)
+from kpcluigi.rehearsal.salesforce.soql_sql import Cursor
+
+T = TypeVar("T")
+
+DUCKDB_THREADS = 2
+POOL_THREADS = 4
+MEMORY_LIMIT = "4GB"
+"""Of DuckDB; what does not fit it keeps beside the database file."""
+
+SYSTEM_OBJECTS = (
+    SObject(
+        "Organization",
+        (
+            Field("Name", "string", length=80),
+            Field("InstanceName", "string", length=5),
+            Field("IsSandbox", "boolean"),
+            Field("TrialExpirationDate", "datetime"),
+            Field("NamespacePrefix", "string", length=15),
+            Field("OrganizationType", "picklist", length=40),
+        ),
+        "00D",
+    ),
+    SObject(
+        "User",
+        (
+            Field("Username", "string", length=80),
+            Field("Name", "string", length=121),
+            Field("Email", "email", length=128),
+            Field("IsActive", "boolean"),
+        ),
+        "005",
+    ),
+    SObject("ScratchOrgInfo", (Field("OrgName", "string", length=80),), "2SR"),
+)
+READ_ONLY_OBJECTS = frozenset(sobject.name for sobject in SYSTEM_OBJECTS)
+USERNAME = "integration@standin.example"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the server was started."""
+
+    client_id: str
+    client_secret: str
+    latency: float
+    batch_latency: float
+    daily_batches: int
+    daily_requests: int
+
+
+class Org:
+    """One org on one DuckDB file."""
+
+    def __init__(self, database: Path, settings: Settings) -> None:
+        self.settings = settings
+        self.url = ""
+        self.con = duckdb.connect(
+            database, config={"threads": DUCKDB_THREADS, "memory_limit": MEMORY_LIMIT}
+        )
+        self.con.execute("SET TimeZone = 'UTC'")
+        self.objects = self._load_objects()
+        self.faults = Faults()
+        self.limits = Limits(settings.daily_requests, settings.daily_batches)
+        self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="duckdb")
+        self._folder = tempfile.TemporaryDirectory(
+            prefix=f"{database.stem}-jobs-", dir=database.parent
+        )
+        self.folder = Path(self._folder.name)
+        self.jobs = Jobs(
+            self.con,
+            self.objects,
+            self.pool,
+            self.limits,
+            self.faults,
+            self.folder,
+            latency=settings.latency,
+            batch_latency=settings.batch_latency,
+        )
+        self.cursors: dict[str, Cursor] = {}
+        self._sessions: set[str] = set()
+        self._lock = threading.Lock()
+        self._log: list[dict[str, Any]] = []
+        self._calls: Counter[str] = Counter()
+        self._tokens = 0
+
+    async def run(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Do DuckDB work on a cursor of its own, off the event loop."""
+
+        def with_cursor() -> T:
+            with self.con.cursor() as cursor:
+                return work(cursor)
+
+        return await asyncio.get_running_loop().run_in_executor(self.pool, with_cursor)
+
+    def find_object(self, name: str) -> SObject | None:
+        """The object of this name, in any case, as the REST paths have it."""
+        folded = name.lower()
+        return next((o for o in self.objects.values() if o.name.lower() == folded), None)
+
+    def open_session(self) -> str:
+        """A new access token: org id, "!", secret."""
+        token = f"{ORGANIZATION_ID[:15]}!{secrets.token_urlsafe(60).replace('-', '.')}"
+        with self._lock:
+            self._sessions.add(token)
+            self._tokens += 1
+        return token
+
+    def is_session(self, token: str) -> bool:
+        with self._lock:
+            return token in self._sessions
+
+    def end_session(self, token: str) -> None:
+        with self._lock:
+            self._sessions.discard(token)
+
+    def note(self, kind: str, entry: dict[str, Any]) -> None:
+        """Count a request and put it in the log."""
+        with self._lock:
+            self._calls[kind] += 1
+            self._log.append({"n": len(self._log), "time": time.time(), **entry})
+
+    def stats(self) -> dict[str, Any]:
+        """What is counted since the start or the last reset."""
+        with self._lock:
+            calls = dict(self._calls)
+            requests = len(self._log)
+            tokens = self._tokens
+        return {
+            "open_jobs": self.jobs.open_count(),
+            "peak_open_jobs": self.jobs.peak_open,
+            "jobs": self.jobs.created,
+            "jobs_by_state": self.jobs.states(),
+            "requests": requests,
+            "batches": self.limits.batches,
+            "rows": self.jobs.rows,
+            "tokens": tokens,
+            "uploads": calls.get("upload", 0),
+            "by_call": calls,
+        }
+
+    def log_since(self, index: int) -> list[dict[str, Any]]:
+        with self._lock:
+            return self._log[index:]
+
+    def arm(self, fault: dict[str, Any]) -> int:
+        return self.faults.arm(fault)
+
+    def disarm(self) -> None:
+        self.faults.disarm()
+
+    def reset(self) -> None:
+        """Counters and log to zero; records, jobs, sessions and faults stay."""
+        with self._lock:
+            self._log.clear()
+            self._calls.clear()
+            self._tokens = 0
+            self.limits.requests = 0
+            self.limits.batches = 0
+            self.jobs.created = 0
+            self.jobs.rows = 0
+            self.jobs.peak_open = self.jobs.open_count()
+
+    async def close(self) -> None:
+        """Stop the jobs and let go of the database."""
+        await self.jobs.stop()
+        self.pool.shutdown()
+        self.con.close()
+        self._folder.cleanup()
+
+    def _load_objects(self) -> dict[str, SObject]:
+        present = load_objects(self.con)
+        for sobject in SYSTEM_OBJECTS:
+            if sobject.name not in present:
+                create_object(self.con, sobject)
+                self._seed(sobject)
+        return load_objects(self.con)
+
+    def _seed(self, sobject: SObject) -> None:
+        values: dict[str, dict[str, Any]] = {
+            "Organization": {
+                "Id": ORGANIZATION_ID,
+                "Name": "Salesforce stand-in",
+                "InstanceName": "LOCAL",
+                "IsSandbox": True,
+                "OrganizationType": "Developer Edition",
+            },
+            "User": {
+                "Id": USER_ID,
+                "Username": USERNAME,
+                "Name": "Integration User",
+                "Email": USERNAME,
+                "IsActive": True,
+            },
+        }
+        given = values.get(sobject.name)
+        if given is not None:
+            names = ", ".join(given)
+            marks = ", ".join("?" * len(given))
+            self.con.execute(
+                f"INSERT INTO {sobject.table} ({names}, IsDeleted) VALUES ({marks}, false)",
+                list(given.values()),
+            )
