@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import luigi
 
@@ -25,24 +25,29 @@ class MigrateAll(RunTask):
             yield Reconcile(table=name, **self.run_parameters)
 
     def complete(self) -> bool:
-        open_run(self._check, self._close)
+        open_run(self._begin)
         return all(task.complete() for task in self.requires())
 
-    def _check(self) -> None:
-        """Settings, mapping and what an earlier run left: before anything is scheduled."""
+    def _begin(self) -> Callable[[], None]:
+        """Check settings, mapping and what an earlier run left; return what is to be done at exit.
+
+        Luigi forgets the options of its command line before the process ends, so all that the end
+        needs is looked up here.
+        """
         tables = self.selected
         settings.oracle_login()
         settings.salesforce_login()
         if self.end_date < self.start_date:
             raise KpcluigiError(f"--end-date {self.end_date} is before {self.start_date}")
         settings.staging_root().mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = self.run_folder
+        folder, window = self.run_folder, self.window
         folder.sweep()
         for name, table in tables.items():
-            refuse_stale(folder.table(name), fingerprint(table, self.window))
+            refuse_stale(folder.table(name), fingerprint(table, window))
 
-    def _close(self) -> None:
-        """Report page and last lines, from the markers."""
-        summary = report.summarise(self.run_folder, list(self.selected.values()), self.window)
-        report.write(self.run_folder, summary)
-        print(report.last_lines(self.run_folder, summary))
+        def end() -> None:
+            summary = report.summarise(folder, list(tables.values()), window)
+            report.write(folder, summary)
+            print(report.last_lines(folder, summary))
+
+        return end

@@ -71,7 +71,8 @@ class Preflight(RunTask):
         login, rules = settings.oracle_login(), settings.oracle()
         owners = {name: source_owner(table) for name, table in self.selected.items()}
 
-        def check() -> str:
+        def check() -> tuple[str, preflight.Findings]:
+            found = preflight.Findings()
             with connect(
                 dsn=login.dsn,
                 user=login.user,
@@ -80,13 +81,16 @@ class Preflight(RunTask):
                 action="preflight",
                 call_timeout=rules.call_timeout,
             ) as connection:
-                return preflight.check_oracle(
-                    connection, self.selected, owners, self.window, findings
+                database = preflight.check_oracle(
+                    connection, self.selected, owners, self.window, found
                 )
+            return database, found
 
-        return retrying(
+        database, found = retrying(
             check, retries=rules.retries, delay=rules.retry_delay, tell=self.progress().tell
         )
+        findings.add(found)
+        return database
 
     def _check_identity(self, org_id: str, url: str, database: str) -> None:
         """The folder of another org or database must not be gone on with."""

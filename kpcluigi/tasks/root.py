@@ -32,6 +32,13 @@ _INVOCATION = "KPCLUIGI_INVOCATION"
 _LUIGID_SECONDS = 5.0
 _opened_by: int | None = None
 
+# luigi.rpc reads these keys of [core] past luigi's own list of settings, which calls them unknown
+luigi.interface.core.ignore_unconsumed |= {
+    "rpc_connect_timeout",
+    "rpc_retry_attempts",
+    "rpc_retry_wait",
+}
+
 
 def invocation() -> str:
     """The name of this start of the command: the same in the root process and its children."""
@@ -42,12 +49,12 @@ def invocation() -> str:
     return name
 
 
-def open_run(check: Callable[[], None], at_exit: Callable[[], None]) -> None:
+def open_run(begin: Callable[[], Callable[[], None]]) -> None:
     """Begin a run, once, in the root process; a no-op in its children and when called again.
 
     Args:
-        check: raises `KpcluigiError` where the run must not begin.
-        at_exit: writes the report and prints the last lines.
+        begin: raises `KpcluigiError` where the run must not begin; returns what is to be done at
+            exit.
 
     Raises:
         SystemExit: with one sentence that names what is missing and the next command.
@@ -59,7 +66,7 @@ def open_run(check: Callable[[], None], at_exit: Callable[[], None]) -> None:
     invocation()
     try:
         require_luigi_cfg()
-        check()
+        at_exit = begin()
         luigid = luigid_url()
         if luigid is not None:
             require_luigid(luigid)

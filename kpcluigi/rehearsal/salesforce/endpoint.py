@@ -175,10 +175,8 @@ class Endpoint(tornado.web.RequestHandler):
             return _done()
         if self.shows_limits and self.needs_token:
             self.set_header("Sforce-Limit-Info", self.org.limits.header)
+        self._note(self.get_status())  # before the client can ask for the log
         return super().finish(chunk)
-
-    def on_finish(self) -> None:
-        self._note(self.get_status())
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
