@@ -12,7 +12,8 @@ from tenacity import (
     Retrying,
     retry_if_exception,
     stop_after_attempt,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 
 from kpcluigi.errors import OracleError
@@ -97,7 +98,7 @@ def retrying(
     return Retrying(
         retry=retry_if_exception(passing),
         stop=stop_after_attempt(retries + 1),
-        wait=wait_exponential_jitter(initial=delay, jitter=delay / 4, max=delay * 16),
+        wait=wait_exponential(multiplier=delay, max=delay * 16) + wait_random(0, delay / 4),
         before_sleep=announce,
         reraise=True,
     )(work)

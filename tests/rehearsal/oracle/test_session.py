@@ -316,6 +316,18 @@ def test_as_of_scn_reads_the_past(ledger: oracledb.Connection) -> None:
         assert cursor.fetchall() == [(1, "new"), (3, "young")]
 
 
+def test_scn_moves_on_with_every_look(cursor: oracledb.Cursor) -> None:
+    seen = []
+    for _ in range(3):
+        for sql in (
+            "SELECT current_scn FROM v$database",
+            "SELECT dbms_flashback.get_system_change_number FROM dual",
+        ):
+            cursor.execute(sql)
+            seen += cursor.fetchall()
+    assert seen == sorted(set(seen))
+
+
 def test_read_only_transaction_sees_one_moment(
     oracle: OracleStandIn, ledger: oracledb.Connection
 ) -> None:

@@ -1,0 +1,139 @@
+"""Faults that a test arms through the control port.
+
+A fault is a JSON object:
+
+    on        "execute", "fetch" or "login"
+    match     a regular expression that the SQL must contain; any SQL when left out. For a login it
+              is matched against the user name
+    nth       strike at the nth such event from now (1, the default: the next)
+    times     strike that many events in a row (default 1)
+
+and one of
+
+    ora       the number of an error to answer, with "message" for its text
+    drop      true: close the socket without an answer
+    delay     seconds to wait before going on; the client's break ends the wait with ORA-01013
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from kpcluigi.rehearsal.oracle.errors import MESSAGES, OraError
+
+_MESSAGES = {
+    18: "maximum number of sessions exceeded",
+    20: "maximum number of processes (300) exceeded",
+    28: "your session has been killed",
+    54: "resource busy and acquire with NOWAIT specified or timeout expired",
+    600: "internal error code, arguments: [armed], [], [], [], [], [], [], []",
+    1033: "ORACLE initialization or shutdown in progress",
+    1089: "immediate shutdown or close in progress - no operations are permitted",
+    1652: "unable to extend temp segment by 128 in tablespace TEMP",
+    3113: "end-of-file on communication channel",
+    3114: "not connected to ORACLE",
+    3135: "connection lost contact",
+    4031: "unable to allocate 4096 bytes of shared memory",
+    8103: "object no longer exists",
+    12170: "TNS:Connect timeout occurred",
+    12541: "TNS:no listener",
+    12571: "TNS:packet writer failure",
+    28000: "the account is locked",
+    28001: "the password has expired",
+}
+_KEYS = {"on", "match", "nth", "times", "ora", "message", "drop", "delay"}
+
+
+class Dropped(Exception):
+    """The server closes the socket now."""
+
+
+@dataclass
+class Fault:
+    """One armed fault; `wait` is how many matching events it still lets pass."""
+
+    on: str
+    match: re.Pattern[str] | None
+    wait: int
+    times: int
+    error: OraError | None
+    drop: bool
+    delay: float
+
+
+def parse_fault(given: dict[str, Any]) -> Fault:
+    """The fault that a test describes.
+
+    Raises:
+        ValueError: it names an unknown key or event, or not exactly one effect.
+    """
+    unknown = set(given) - _KEYS
+    if unknown:
+        raise ValueError(f"unknown keys {sorted(unknown)}; known are {sorted(_KEYS)}")
+    if given["on"] not in ("execute", "fetch", "login"):
+        raise ValueError(f"on: {given['on']!r} is none of execute, fetch, login")
+    if sum(key in given for key in ("ora", "drop", "delay")) != 1:
+        raise ValueError("exactly one of ora, drop, delay is needed")
+    error = None
+    if "ora" in given:
+        number = int(given["ora"])
+        known = _MESSAGES.get(number) or MESSAGES.get(number, "armed by a test")
+        error = OraError(number, message=given.get("message") or known.replace("{}", "?"))
+    pattern = given.get("match")
+    return Fault(
+        on=given["on"],
+        match=None if pattern is None else re.compile(pattern, re.I | re.S),
+        wait=int(given.get("nth", 1)) - 1,
+        times=int(given.get("times", 1)),
+        error=error,
+        drop=bool(given.get("drop", False)),
+        delay=float(given.get("delay", 0)),
+    )
+
+
+class Faults:
+    """The armed faults, shared by all sessions."""
+
+    def __init__(self) -> None:
+        self._armed: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def arm(self, given: dict[str, Any]) -> int:
+        """Add a fault; how many are armed now."""
+        fault = parse_fault(given)
+        with self._lock:
+            self._armed.append(fault)
+            return len(self._armed)
+
+    def disarm(self) -> None:
+        with self._lock:
+            self._armed.clear()
+
+    def strike(self, event: str, text: str) -> float:
+        """Let the event meet the faults: seconds to wait.
+
+        Raises:
+            OraError: the client is to be told so.
+            Dropped: the socket is to be closed.
+        """
+        struck: Fault | None = None
+        with self._lock:
+            for fault in self._armed:
+                if fault.on != event or (fault.match and not fault.match.search(text)):
+                    continue
+                if fault.wait:
+                    fault.wait -= 1
+                elif struck is None:
+                    struck = fault
+                    fault.times -= 1
+            self._armed = [f for f in self._armed if f.times > 0]
+        if struck is None:
+            return 0
+        if struck.error is not None:
+            raise struck.error
+        if struck.drop:
+            raise Dropped
+        return struck.delay
