@@ -57,7 +57,8 @@ def connect(
         raise OracleError(f"Oracle refused the login of {user} at {dsn}: {error}") from error
     try:
         connection.module = module[:48]  # V$SESSION.MODULE holds 48 bytes, ACTION 32
-        connection.action = action[:32]
+        if action:
+            connection.action = action[:32]
         connection.call_timeout = int(call_timeout * 1000)
         yield connection
     finally:

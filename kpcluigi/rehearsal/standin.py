@@ -86,7 +86,7 @@ def serve_until_stdin_closes(controlled: Controlled, port: int, stop: Callable[[
             controlled.disarm()
             self.answer({})
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """The control port is quiet: what matters is in the server's own log."""
 
     control = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -258,7 +258,7 @@ def test_a_wrong_password_is_an_error_at_once(oracle: OracleStandIn) -> None:
 
 @pytest.mark.parametrize("fault", [{"ora": 12170}, {"ora": 3113}, {"drop": True}])
 def test_passing_faults_are_tried_again(oracle: OracleStandIn, fault: dict[str, object]) -> None:
-    table = mapping("PAIRS", "CODE", "LINE_NO", CODE="text")
+    table = mapping("PAIRS", "CODE", "LINE_NO", CODE="text", LINE_NO="decimal")
     oracle.disarm()
     oracle.arm(on="execute", match="ROW_NUMBER", times=2, **fault)
     tries: list[str] = []
@@ -279,7 +279,9 @@ def test_a_lasting_error_is_not_tried_again(oracle: OracleStandIn) -> None:
 
     def work() -> Plan:
         with connect(dsn=oracle.dsn, user=USER, password=PASSWORD, module="test") as connection:
-            return planned(connection, mapping("PAIRS", "CODE", "LINE_NO", CODE="text"))[1]
+            return planned(
+                connection, mapping("PAIRS", "CODE", "LINE_NO", CODE="text", LINE_NO="decimal")
+            )[1]
 
     with pytest.raises(oracledb.DatabaseError, match="ORA-01555"):
         retrying(work, retries=3, delay=0.01, tell=tries.append)

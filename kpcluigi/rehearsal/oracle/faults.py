@@ -6,7 +6,7 @@ A fault is a JSON object:
     match     a regular expression that the SQL must contain; any SQL when left out. For a login it
               is matched against the user name
     nth       strike at the nth such event from now (1, the default: the next)
-    times     strike that many events in a row (default 1)
+    times     strike that many events in a row (default 1); null or -1: for ever
 
 and one of
 
@@ -17,6 +17,7 @@ and one of
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Fault:
     on: str
     match: re.Pattern[str] | None
     wait: int
-    times: int
+    times: float
     error: OraError | None
     drop: bool
     delay: float
@@ -87,7 +88,7 @@ def parse_fault(given: dict[str, Any]) -> Fault:
         on=given["on"],
         match=None if pattern is None else re.compile(pattern, re.I | re.S),
         wait=int(given.get("nth", 1)) - 1,
-        times=int(given.get("times", 1)),
+        times=math.inf if given.get("times", 1) in (None, -1) else int(given.get("times", 1)),
         error=error,
         drop=bool(given.get("drop", False)),
         delay=float(given.get("delay", 0)),

@@ -77,6 +77,12 @@ class Reader:
     def byte(self) -> int:
         return self.raw(1)[0]
 
+    def peek(self) -> int:
+        """The next byte, which stays to be read."""
+        if not self.left:
+            raise Short
+        return self.data[self.at]
+
     def skip(self, count: int) -> None:
         self.raw(count)
 

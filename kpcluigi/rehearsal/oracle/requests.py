@@ -222,9 +222,13 @@ def read_end_to_end(reader: Reader) -> dict[str, str]:
         reader.byte()
         reader.number()
         announced(name)
-    return {
-        name: (reader.value() or b"").decode() if length else "" for name, length in lengths.items()
-    }
+    values: dict[str, str] = {}
+    for name, length in lengths.items():
+        # A name set to None sends nothing here, one set to "" a length of zero; what follows the
+        # piggyback is a message type, which is never zero
+        sent = length > 0 or (reader.peek() == 0)
+        values[name] = (reader.value() or b"").decode() if sent else ""
+    return values
 
 
 def shown(bound: Bound) -> object:
