@@ -226,7 +226,10 @@ class ChunkLoad:
             interval=self.rules.poll_interval,
             interval_max=self.rules.poll_interval_max,
             tell=lambda info: self._report(
-                f"{info.state}, {info.processed:,} of {part.rows:,} rows", job_id, index
+                f"{info.state}, {info.processed:,} of {part.rows:,} rows",
+                job_id,
+                index,
+                info.processed / max(1, part.rows),
             ),
         )
 
@@ -270,10 +273,11 @@ class ChunkLoad:
                 return None
             raise
 
-    def _report(self, line: str, job_id: str, index: int) -> None:
+    def _report(self, line: str, job_id: str, index: int, share: float = 0) -> None:
+        """Tell where the load stands; `share` is how much of the part's job is processed."""
         total = len(self._journal.parts)
         label = f"job {index + 1} of {total}: " if total > 1 else ""
-        self.tell(label + line, index / total, job_id)
+        self.tell(label + line, (index + share) / total, job_id)
 
     def _save(self, index: int, part: Part, *spent: JobOutcome) -> Part:
         """Journal what is now known of one part."""

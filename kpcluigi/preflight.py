@@ -84,7 +84,7 @@ def check_oracle(
             sources.append(describe_source(connection, owner=owners[name], table=table))
         except OracleError as error:
             findings.problems.append(str(error))
-    findings.checks.append(f"{len(sources)} tables can be read with all their mapped columns")
+    findings.checks.append(f"Tables that can be read with all their mapped columns: {len(sources)}")
     _check_statements(connection, sources, window, findings)
     _check_keys(connection, sources, findings)
     return database
@@ -113,7 +113,7 @@ def _check_statements(
                         raise
                     findings.problems.append(f"{source.name}: {error} in: {sql}")
     connection.rollback()  # EXPLAIN PLAN leaves its rows in PLAN_TABLE
-    findings.checks.append(f"{2 * len(sources)} statements are accepted by the database")
+    findings.checks.append(f"Statements that the database accepts: {2 * len(sources)}")
     if without_snapshot:
         findings.warnings.append(
             f"No consistent snapshot of {', '.join(without_snapshot)}: rows that change while a "
@@ -174,7 +174,7 @@ def check_salesforce(client: Client, tables: Mapping[str, Table], findings: Find
                 findings.problems.append(
                     f"{table.name}: {parents[0]}.{key} is not an external id to look parents up by"
                 )
-    findings.checks.append(f"{len(tables)} objects have the mapped fields and lookups")
+    findings.checks.append(f"Objects compared with their mapped fields and lookups: {len(tables)}")
 
 
 def _check_fields(table: Table, fields: dict[str, dict[str, Any]], findings: Findings) -> None:

@@ -252,7 +252,8 @@ def serve(folder: Path, rows: int) -> int:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)  # a shell starts background jobs with Ctrl-C ignored
     with Rehearsal(folder, rows, tell=_say) as rehearsal:
         print()
         print("In a second terminal, in this folder and this virtual environment:")

@@ -60,6 +60,8 @@ class RunSummary:
     identity: RunIdentity | None
     preflight: PreflightResult | None
     tables: list[TableSummary]
+    left_out: int
+    """Tables of tables.toml that are not part of it (`--tables`)."""
 
     @property
     def green(self) -> bool:
@@ -76,7 +78,9 @@ class RunSummary:
         return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(counts, "Int64"))
 
 
-def summarise(folder: RunFolder, tables: Sequence[Table], window: Window) -> RunSummary:
+def summarise(
+    folder: RunFolder, tables: Sequence[Table], window: Window, *, left_out: int = 0
+) -> RunSummary:
     """Read the markers of the given tables. A corrupt one shows as that table's failure."""
     return RunSummary(
         folder=folder.path,
@@ -84,6 +88,7 @@ def summarise(folder: RunFolder, tables: Sequence[Table], window: Window) -> Run
         identity=read_marker(folder.identity, RunIdentity),
         preflight=read_marker(folder.preflight, PreflightResult),
         tables=[_table(folder.table(table.name), table) for table in tables],
+        left_out=left_out,
     )
 
 

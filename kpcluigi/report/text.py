@@ -27,7 +27,7 @@ def table_lines(summary: RunSummary) -> list[str]:
     sums = frame[list(_COUNTS)].sum()
     total = (
         "",
-        f"{len(summary.tables)} tables",
+        f"{len(summary.tables)} table{'' if len(summary.tables) == 1 else 's'}",
         *(_number(sums[name]) for name in _COUNTS),
         "all PASS" if summary.green else "not finished",
     )
@@ -58,6 +58,8 @@ def status_lines(folder: RunFolder, summary: RunSummary) -> list[str]:
                 f"{table.table}: {table.failed:,} rows are in "
                 f"{table.dead_letters[0].parent} with their reasons"
             )
+    if summary.left_out:
+        lines.append(f"{summary.left_out} other tables of tables.toml are not part of this run")
     lines.append(f"Report: {folder.report_page}")
     return lines
 

@@ -9,7 +9,7 @@ import luigi
 from kpcluigi import report, settings
 from kpcluigi.errors import KpcluigiError
 from kpcluigi.staging import refuse_stale
-from kpcluigi.tasks.base import RunTask, fingerprint
+from kpcluigi.tasks.base import RunTask, fingerprint, select_tables
 from kpcluigi.tasks.reconcile import Reconcile
 from kpcluigi.tasks.root import open_run
 
@@ -41,12 +41,13 @@ class MigrateAll(RunTask):
             raise KpcluigiError(f"--end-date {self.end_date} is before {self.start_date}")
         settings.staging_root().mkdir(mode=0o700, parents=True, exist_ok=True)
         folder, window = self.run_folder, self.window
+        left_out = len(select_tables("")) - len(tables)
         folder.sweep()
         for name, table in tables.items():
             refuse_stale(folder.table(name), fingerprint(table, window))
 
         def end() -> None:
-            summary = report.summarise(folder, list(tables.values()), window)
+            summary = report.summarise(folder, list(tables.values()), window, left_out=left_out)
             report.write(folder, summary)
             print(report.last_lines(folder, summary))
 
