@@ -128,9 +128,18 @@ def _check_keys(connection: oracledb.Connection, sources: list[Source], findings
         "oracle+oracledb://", creator=lambda: connection, poolclass=StaticPool
     )
     inspector = sqlalchemy.inspect(engine)
+    constraints = {
+        (owner, table): constraint
+        for owner in {source.owner for source in sources}
+        for (_, table), constraint in inspector.get_multi_pk_constraint(
+            schema=owner.lower(),
+            filter_names=[s.table.name.lower() for s in sources if s.owner == owner],
+        ).items()
+    }
     for source in sources:
-        constraint = inspector.get_pk_constraint(source.table.name.lower(), source.owner.lower())
-        primary = {column.upper() for column in constraint["constrained_columns"]}
+        constraint = constraints.get((source.owner, source.table.name.lower()))
+        columns = constraint["constrained_columns"] if constraint else []
+        primary = {column.upper() for column in columns}
         if not primary or not primary <= {part.upper() for part in source.table.key}:
             findings.warnings.append(
                 f"{source.name}: key {', '.join(source.table.key)} does not cover a primary key "
