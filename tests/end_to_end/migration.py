@@ -83,9 +83,10 @@ class Migration:
             time.sleep(0.02)
         raise AssertionError(f"{what} did not happen within {timeout} s\n{self.output[-3000:]}")
 
-    def child_running(self, task: str) -> int | None:
-        """Process id of the child that runs this task now, from the worker's own log."""
-        pids = re.findall(rf"\[pid (\d+)\] Worker .* running   {task}\(", self.output)
+    def child_running(self, task: str, n: int | None = None) -> int | None:
+        """Process id of a child that runs this task (of chunk n) now, from the worker's own log."""
+        chunk = "" if n is None else rf".*\bn={n}\)"
+        pids = re.findall(rf"\[pid (\d+)\] Worker .* running   {task}\({chunk}", self.output)
         alive = [int(pid) for pid in pids if psutil.pid_exists(int(pid))]
         return alive[-1] if alive else None
 
