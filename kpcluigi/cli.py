@@ -15,6 +15,7 @@ from kpcluigi.preflight import Findings
 from kpcluigi.reextract import reextract
 from kpcluigi.tasks.base import fingerprint, run_folder, select_tables, table_named
 from kpcluigi.tasks.preflight import Preflight
+from kpcluigi.tasks.root import require_luigi_cfg
 from kpcluigi.version import VERSION
 
 _EPILOG = """\
@@ -106,10 +107,16 @@ def _parser() -> argparse.ArgumentParser:
         help="have chunks that are not loaded yet extracted again",
         description="Removes the files of chunks that are not loaded, so that the next run "
         "extracts them again: after a change of the mapping, or of a chunk file. Loaded chunks are "
-        "never touched.",
+        "left alone unless --loaded says otherwise.",
     )
     again.add_argument("--table", required=True, help="name of the table in tables.toml")
     again.add_argument("--chunk", type=int, help="one chunk only (default: all not loaded)")
+    again.add_argument(
+        "--loaded",
+        action="store_true",
+        help="loaded chunks too: their rows are extracted and sent again, and upserted; without "
+        "--chunk the table starts over with a new plan",
+    )
     _add_window(again)
     again.set_defaults(command=_reextract)
     return parser
@@ -131,9 +138,10 @@ def _add_window(parser: argparse.ArgumentParser) -> None:
 
 
 def _rows(text: str) -> int:
-    rows = int(text.replace(",", "").replace("_", ""))
+    digits = text.replace(",", "").replace("_", "")
+    rows = int(digits) if digits.isdecimal() else 0
     if not 5_000 <= rows <= 50_000_000:
-        raise argparse.ArgumentTypeError("from 5,000 to 50,000,000")
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a number from 5,000 to 50,000,000")
     return rows
 
 
@@ -158,9 +166,10 @@ def _check(options: argparse.Namespace) -> int:
         end_date=options.end_date,
         tables=options.tables,
     )
+    require_luigi_cfg()
     findings = Findings()
     try:
-        task.check(findings)
+        task.check(findings, tell=_to_stderr, luigid_required=False)
     finally:
         for line in findings.checks:
             print(f"ok       {line}")
@@ -168,6 +177,10 @@ def _check(options: argparse.Namespace) -> int:
             print(f"warning  {line}")
     print("Ready: luigi --module kpcluigi MigrateAll")
     return 0
+
+
+def _to_stderr(line: str) -> None:
+    print(f"         {line}", file=sys.stderr, flush=True)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -190,6 +203,7 @@ def _reextract(options: argparse.Namespace) -> int:
         table,
         fingerprint(table, window),
         chunk=options.chunk,
+        loaded=options.loaded,
     )
     print(
         f"{table.name}: the next run extracts {len(removed.chunks)} chunk(s) again"

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import oracledb
-import polars as pl
 
 from kpcluigi import transform
 from kpcluigi.chunkfile import ChunkWriter, writing
@@ -18,8 +17,7 @@ from kpcluigi.markers import Chunk, ChunkManifest, Plan
 from kpcluigi.oracle import Source, Window, read_chunk
 from kpcluigi.oracle.plan import chunk_sql
 from kpcluigi.staging import TableFolder, write_marker
-
-NO_EXTERNAL_ID = "REJECTED:the row has no external id and cannot be upserted:--"
+from kpcluigi.tables import Table
 
 
 def extract_chunk(
@@ -57,16 +55,19 @@ def extract_chunk(
         for frame in read_chunk(connection, source, window, chunk, scn=plan.scn):
             _require_space(folder.path, min_free_bytes)
             read += frame.height
-            good, bad = transform.split_rejected(table, frame)
+            reasons = transform.rejections(table, frame)
+            good = frame.filter(reasons.is_null())
             writer.add(transform.convert(table, good, in_utc=source.in_utc, ledger=ledger))
-            if bad.height:
+            if good.height < frame.height:
+                bad = frame.filter(reasons.is_not_null())
                 rejected += bad.height
                 if refused is None:
                     refused = stack.enter_context(
                         writing(folder.rejected_rows(chunk.n), b"sf__Error," + header)
                     )
-                text = transform.convert(table, bad, in_utc=source.in_utc, ledger=ledger)
-                refused.add(text.select(pl.lit(NO_EXTERNAL_ID).alias("sf__Error"), pl.all()))
+                whole = _without_length(table)
+                text = transform.convert(whole, bad, in_utc=source.in_utc, ledger=ledger)
+                refused.add(text.insert_column(0, reasons.drop_nulls()))
             tell(read)
         if read != chunk.rows and plan.scn is not None:
             raise RowCountError(
@@ -94,6 +95,13 @@ def extract_chunk(
     )
     write_marker(folder.chunk_manifest(chunk.n), manifest)
     return manifest
+
+
+def _without_length(table: Table) -> Table:
+    """The table with its external id uncut, so that the dead letter shows what it was."""
+    name = table.external_id_column
+    column = table.columns[name].model_copy(update={"length": None})
+    return table.model_copy(update={"columns": {**table.columns, name: column}})
 
 
 def _require_space(folder: Path, floor: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +11,19 @@ from typing import BinaryIO, cast
 
 from isal import igzip
 
+from kpcluigi.errors import StagingError
+
 COMPRESSION = 1
 """igzip level: the fastest but one, 2.7 times smaller than raw at a thirtieth of gzip -9's CPU."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends well, flushed to disk before."""
+    """A file that takes the place of `path` when the block ends well, flushed to disk before.
+
+    Raises:
+        StagingError: the disk is full or read-only.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
@@ -25,6 +32,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise StagingError(
+            f"{path} cannot be written: {error.strerror}; make room in {path.parent} (or make it "
+            f"writable) and run the same command again"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)

@@ -19,12 +19,13 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from kpcluigi.chunkfile import JobBody, cut_into_jobs
-from kpcluigi.errors import JobFailedError, SalesforceError
+from kpcluigi.errors import JobFailedError, SalesforceError, StagingError
 from kpcluigi.files import gzip_reader, gzip_writer, replacing
 from kpcluigi.markers import ChunkManifest, JobOutcome, LoadJournal, LoadResult, Part
 from kpcluigi.salesforce import (
@@ -107,6 +108,7 @@ class ChunkLoad:
             jobs=[*self._journal.spent_jobs, *outcomes],
             seconds=round(time.monotonic() - started, 3),
         )
+        self.folder.dead_letter(n).unlink(missing_ok=True)
         if result.failed or result.unprocessed:
             write_dead_letter(self.table, outcomes, self.logs, self.folder.dead_letter(n))
         write_marker(self.folder.load_result(n), result)
@@ -184,6 +186,8 @@ class ChunkLoad:
             abort_job(self.client, info.id)
             aborted = JobInfo(info.id, "Aborted", 0, 0, "interrupted before it was closed")
             return self._save(index, _unsent(part), _spent(aborted, part.rows))
+        if info.state == "Aborted":
+            return self._save(index, _unsent(part), _spent(info, part.rows, "aborted"))
         return part
 
     def _send(self, index: int) -> Part:
@@ -239,20 +243,27 @@ class ChunkLoad:
         for kind, path in files.items():
             if not path.exists():
                 download(self.client, info.id, kind, path)
-        created = updated = 0
-        for row in _rows(files["successful"]):
-            if row["sf__Created"] == "true":
-                created += 1
-            else:
-                updated += 1
-        failed = sum(1 for _ in _rows(files["failed"]))
-        unprocessed = sum(1 for _ in _rows(files["unprocessed"]))
+        try:
+            made = Counter(row["sf__Created"] for row in _rows(files["successful"]))
+            created, updated = made["true"], made["false"]
+            failed = sum(1 for _ in _rows(files["failed"]))
+            unprocessed = sum(1 for _ in _rows(files["unprocessed"]))
+        except (EOFError, OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
+            for path in files.values():
+                path.unlink()
+            raise StagingError(
+                f"{self.table.name} chunk {self.manifest.n}: the results of job {info.id} in "
+                f"{self.logs} are damaged ({error}) and were removed; run the same command again: "
+                f"it fetches them anew"
+            ) from error
         found = created + updated + failed + unprocessed
         if found != rows and info.state == "JobComplete":
+            for path in files.values():
+                path.unlink()
             raise JobFailedError(
-                f"{self.table.name}: job {info.id} took {rows:,} rows, but its results name "
-                f"{found:,} ({created + updated:,} loaded, {failed:,} failed, {unprocessed:,} "
-                f"unprocessed); see {self.logs}"
+                f"{self.table.name} chunk {self.manifest.n}: job {info.id} took {rows:,} rows, but "
+                f"its results name {found:,} ({created + updated:,} loaded, {failed:,} failed, "
+                f"{unprocessed:,} unprocessed); run the same command again: it fetches them anew"
             )
         return JobOutcome(
             id=info.id,

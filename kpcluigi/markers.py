@@ -62,6 +62,7 @@ class Plan(Marker):
 
     table: str
     owner: str
+    partition_column: str
     scn: int | None
     """The snapshot that all chunks are read at; None where FLASHBACK is not granted."""
     fingerprint: str

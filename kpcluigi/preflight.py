@@ -12,20 +12,36 @@ from pathlib import Path
 from typing import Any
 
 import oracledb
+import pyarrow as pa
 import sqlalchemy
 from sqlalchemy.pool import StaticPool
 
 from kpcluigi.errors import OracleError, PreflightError, SalesforceError
-from kpcluigi.markers import Chunk
+from kpcluigi.markers import Chunk, KeyType
 from kpcluigi.oracle import Source, Window, describe_source
 from kpcluigi.oracle.connection import passing
-from kpcluigi.oracle.plan import boundaries_sql, chunk_binds, chunk_sql, snapshot
+from kpcluigi.oracle.plan import (
+    boundaries_sql,
+    chunk_binds,
+    chunk_sql,
+    null_keys_sql,
+    snapshot,
+)
+from kpcluigi.oracle.totals import totals_sql
 from kpcluigi.salesforce import Client, describe
 from kpcluigi.tables import Table
 
 BYTES_PER_ROW = 55
 """Compressed, as measured on a 13-column sales table; it only has to warn in time."""
 
+MAX_DIGITS = 15
+"""Significant digits that a double, and so a Salesforce number field, always keeps."""
+
+_ANY_KEY: dict[KeyType, str] = {
+    "number": "1",
+    "text": "A",
+    "datetime": "2024-01-01 00:00:00",
+}
 _NUMBERS = frozenset({"double", "currency", "percent", "int"})
 _TEXTS = frozenset(
     {"string", "textarea", "email", "phone", "url", "picklist", "multipicklist", "combobox"}
@@ -86,8 +102,22 @@ def check_oracle(
             findings.problems.append(str(error))
     findings.checks.append(f"Tables that can be read with all their mapped columns: {len(sources)}")
     _check_statements(connection, sources, window, findings)
+    _check_digits(sources, findings)
     _check_keys(connection, sources, findings)
     return database
+
+
+def _check_digits(sources: list[Source], findings: Findings) -> None:
+    """A number field is a double: it keeps 15 digits of a longer number."""
+    for source in sources:
+        for name, mapped in source.table.columns.items():
+            declared = source.columns[name].arrow
+            digits = declared.precision if pa.types.is_decimal(declared) else 0
+            if mapped.type == "decimal" and digits > MAX_DIGITS:
+                findings.warnings.append(
+                    f"{source.name}.{name} may hold {digits} digits, a number field keeps "
+                    f"{MAX_DIGITS}; map it as text if its values are that long"
+                )
 
 
 def _check_statements(
@@ -95,15 +125,20 @@ def _check_statements(
 ) -> None:
     """The database itself parses every statement, with its names and privileges; none is run."""
     without_snapshot: list[str] = []
+    accepted = 0
     for source in sources:
         scn = snapshot(connection, source)
         if scn is None:
             without_snapshot.append(source.name)
-        whole = Chunk(n=1, rows=0)
+        ends = [_ANY_KEY[kind] for kind in source.key_types]
+        chunk = Chunk(n=1, rows=0, low=ends, high=ends)
         statements: list[tuple[str, dict[str, Any]]] = [
             (boundaries_sql(source, scn), {**window.binds, "chunk_size": source.table.chunk_size}),
-            (chunk_sql(source, whole, scn), chunk_binds(source, whole, window)),
+            (chunk_sql(source, chunk, scn), chunk_binds(source, chunk, window)),
+            (null_keys_sql(source, scn), dict(window.binds)),
+            (totals_sql(source, scn), dict(window.binds)),
         ]
+        accepted += len(statements)
         for sql, binds in statements:
             with connection.cursor() as cursor:
                 try:
@@ -113,7 +148,7 @@ def _check_statements(
                         raise
                     findings.problems.append(f"{source.name}: {error} in: {sql}")
     connection.rollback()  # EXPLAIN PLAN leaves its rows in PLAN_TABLE
-    findings.checks.append(f"Statements that the database accepts: {2 * len(sources)}")
+    findings.checks.append(f"Statements that the database parsed: {accepted}")
     if without_snapshot:
         findings.warnings.append(
             f"No consistent snapshot of {', '.join(without_snapshot)}: rows that change while a "

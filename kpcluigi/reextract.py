@@ -19,40 +19,55 @@ class Removed:
 
 
 def reextract(
-    folder: TableFolder, table: Table, fingerprint: str, *, chunk: int | None = None
+    folder: TableFolder,
+    table: Table,
+    fingerprint: str,
+    *,
+    chunk: int | None = None,
+    loaded: bool = False,
 ) -> Removed:
     """Remove the files of chunks that are not loaded, so that the next run extracts them again.
 
-    Loaded chunks are never touched. Where nothing is loaded yet, and no single chunk is asked for,
-    the plan goes too; otherwise it is kept, and its fingerprint becomes that of today's mapping.
+    Where no chunk is loaded, or `loaded` is asked for, and no single chunk is named, the plan goes
+    too and the next run makes a new one, at a new SCN. Otherwise the plan is kept, and its
+    fingerprint becomes that of today's mapping.
+
+    Args:
+        chunk: this one alone.
+        loaded: loaded chunks too; their rows are sent again, and upserted.
 
     Raises:
-        StagingError: there is no plan, no such chunk, the chunk is loaded, or the key changed while
-            some chunks are loaded already.
+        StagingError: there is no plan, no such chunk, the chunk is loaded, or what is asked for
+            would leave chunks of two mappings side by side.
     """
     plan = read_marker(folder.plan, Plan)
     if plan is None:
         raise StagingError(f"{table.name} has no plan in {folder.path}: there is nothing to redo")
     numbers = [c.n for c in plan.chunks]
-    loaded = [n for n in numbers if folder.load_result(n).exists()]
+    done = [] if loaded else [n for n in numbers if folder.load_result(n).exists()]
+    command = f"kpcluigi reextract --table {table.name}"
     if chunk is not None and chunk not in numbers:
         raise StagingError(f"{table.name} has chunks 1 to {len(numbers)}, not {chunk}")
-    if chunk in loaded:
+    if chunk in done:
         raise StagingError(
-            f"{table.name} chunk {chunk} is loaded ({folder.load_result(chunk)}); "
-            f"its file is not needed any more"
+            f"{table.name} chunk {chunk} is loaded ({folder.load_result(chunk)}); to have its "
+            f"rows sent again: {command} --chunk {chunk} --loaded"
         )
-    if loaded and plan.key != list(table.key):
+    if chunk is not None and plan.fingerprint != fingerprint:
         raise StagingError(
-            f"{table.name}: its key was {', '.join(plan.key)} when {len(loaded)} chunks were "
-            f"loaded; restore that key in tables.toml to finish it"
+            f"{table.name}: its mapping or source changed, which concerns every chunk: {command}"
         )
-    again = [n for n in numbers if n not in loaded] if chunk is None else [chunk]
+    if done and _cutting(plan) != (list(table.key), table.partition_column):
+        raise StagingError(
+            f"{table.name}: key or partition column changed after {len(done)} chunks were loaded; "
+            f"undo that change in tables.toml, or start the table over with: {command} --loaded"
+        )
+    again = [n for n in numbers if n not in done] if chunk is None else [chunk]
     for n in again:
         with folder.chunk_lock(n):
-            for path in (folder.chunk_manifest(n), folder.chunk_file(n), folder.rejected_rows(n)):
+            for path in folder.files_of_chunk(n):
                 path.unlink(missing_ok=True)
-    drop_plan = not loaded and chunk is None
+    drop_plan = not done and chunk is None
     if drop_plan:
         folder.plan.unlink()
     elif plan.fingerprint != fingerprint:
@@ -61,3 +76,8 @@ def reextract(
         folder.source_totals.unlink(missing_ok=True)
         folder.reconciled.unlink(missing_ok=True)
     return Removed(chunks=again, plan=drop_plan)
+
+
+def _cutting(plan: Plan) -> tuple[list[str], str]:
+    """What the boundaries of a plan depend on."""
+    return plan.key, plan.partition_column

@@ -112,7 +112,19 @@ def salesforce_login() -> SalesforceLogin:
         "KPC_SALESFORCE_CLIENT_SECRET": os.environ.get("KPC_SALESFORCE_CLIENT_SECRET", ""),
     }
     _refuse_gaps("Salesforce", values)
-    return SalesforceLogin(values.pop("KPC_SALESFORCE_URL").rstrip("/"), *values.values())
+    return SalesforceLogin(_org_url(), *list(values.values())[1:])
+
+
+def _org_url() -> str:
+    """The org's address: https, or http to this very machine. Raises `ConfigurationError`."""
+    url = (os.environ.get("KPC_SALESFORCE_URL") or salesforce().url).rstrip("/")
+    parts = urlsplit(url)
+    local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if url and not (parts.hostname and (parts.scheme == "https" or local)):
+        raise ConfigurationError(
+            f"KPC_SALESFORCE_URL is {url!r}; expected https://NAME.my.salesforce.com"
+        )
+    return url
 
 
 def _refuse_gaps(end: str, values: dict[str, str]) -> None:
@@ -126,7 +138,12 @@ def _refuse_gaps(end: str, values: dict[str, str]) -> None:
 
 def org_name() -> str:
     """The org's My Domain name, such as `kpc--uat`: it names the folder of its runs."""
-    host = urlsplit(salesforce_login().url).hostname or "org"
+    host = urlsplit(_org_url()).hostname
+    if host is None:
+        raise ConfigurationError(
+            "Salesforce is not configured: set KPC_SALESFORCE_URL in the environment, or `url` "
+            "under [salesforce] in luigi.cfg; it names the folder of the run"
+        )
     try:
         return str(ip_address(host)).replace(":", "_")
     except ValueError:

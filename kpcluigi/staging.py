@@ -3,7 +3,8 @@
     data/                                          [staging] root, 0700: it holds personal data
       kpc--uat/full_2022-01-01_2024-12-31/         org / mode and window
         run.json                                   the org and the database this folder belongs to
-        preflight.json                             what was checked at the last start
+        started.json                               when the command was last started
+        preflight/START.json                       what was checked at each start
         report.html  report.json                   written from the markers at every exit
         salesforce/logs/OBJECT_JOBID_{successful,failed,unprocessed}.csv.gz
         KPS_T_SALES_MD/
@@ -43,7 +44,7 @@ from kpcluigi.errors import (
     StaleRunError,
 )
 from kpcluigi.files import replacing
-from kpcluigi.markers import ChunkManifest, Marker, Plan
+from kpcluigi.markers import ChunkManifest, LoadJournal, Marker, Plan
 
 M = TypeVar("M", bound=Marker)
 
@@ -61,8 +62,17 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
-    def preflight(self) -> Path:
-        return self.path / "preflight.json"
+    def started(self) -> Path:
+        return self.path / "started.json"
+
+    def preflight(self, invocation: str) -> Path:
+        return self.path / "preflight" / f"{invocation}.json"
+
+    @property
+    def last_preflight(self) -> Path:
+        """The newest; their names begin with the time of the start."""
+        found = sorted((self.path / "preflight").glob("[!.]*.json"))
+        return found[-1] if found else self.preflight("none")
 
     @property
     def report_page(self) -> Path:
@@ -123,6 +133,16 @@ class TableFolder:
     def rejected_rows(self, n: int) -> Path:
         return self.path / "dead_letter" / f"{n:05d}.rejected.csv.gz"
 
+    def files_of_chunk(self, n: int) -> list[Path]:
+        """All that is known of chunk n, but for the journal: jobs under way stay known."""
+        return [
+            self.load_result(n),
+            self.chunk_manifest(n),
+            self.chunk_file(n),
+            self.rejected_rows(n),
+            self.dead_letter(n),
+        ]
+
     @property
     def failures(self) -> Path:
         return self.path / "failed"
@@ -155,6 +175,13 @@ class TableFolder:
             yield
 
 
+def make_private(root: Path) -> None:
+    """The folder of all runs, for its owner alone: it holds personal data."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if root.stat().st_mode & 0o077:
+        root.chmod(0o700)
+
+
 def write_marker(path: Path, marker: Marker) -> None:
     """Put the marker where readers find it, whole and on disk, or not at all."""
     with replacing(path) as file:
@@ -168,16 +195,19 @@ def read_marker(path: Path, model: type[M]) -> M | None:
         CorruptMarkerError: the file is there but is not such a marker.
     """
     try:
-        text = path.read_bytes()
+        return model.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
+    except (ValidationError, OSError) as error:
+        fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        remedy = "restore it from a backup, or remove it to have that step done again"
+        if model is LoadJournal:
+            remedy = (
+                "it names the Bulk job that is under way: wait until the org shows no unfinished "
+                "job for this object (Setup, Bulk Data Load Jobs), then remove the file"
+            )
         raise CorruptMarkerError(
-            f"{path} is not a readable {model.__name__} marker "
-            f"({error.error_count()} faults, first: {error.errors()[0]['msg']}); "
-            f"restore it from a backup, or remove it to have that step done again"
+            f"{path} is not a readable {model.__name__} marker ({fault}); {remedy}"
         ) from None
 
 

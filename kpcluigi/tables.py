@@ -225,15 +225,21 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(columns, dict):
         return
     fields: dict[str, list[str]] = {}
+    named: set[str] = set()
     for column, mapping in columns.items():
         if isinstance(mapping, dict) and isinstance(mapping.get("field"), str):
+            named.add(mapping["field"])
             fields.setdefault(mapping["field"].lower(), []).append(column)
-    for sources in fields.values():
+    lookups = raw.get("lookups")
+    for column, target in lookups.items() if isinstance(lookups, dict) else ():
+        if isinstance(target, str):
+            fields.setdefault(target.lower(), []).append(column)
+    for field, sources in fields.items():
         if len(sources) > 1:
-            target = columns[sources[0]]["field"]
+            target = next((name for name in named if name.lower() == field), field)
             yield f"columns: {' and '.join(sources)} both map to {target}; expected one column"
     external_id = raw.get("external_id")
-    if isinstance(external_id, str) and external_id.lower() not in fields:
+    if isinstance(external_id, str) and external_id not in named:
         yield f"external_id: no column maps to {external_id}; expected one under columns"
     key = raw.get("key")
     for part in key if isinstance(key, list | tuple) else ():

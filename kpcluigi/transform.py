@@ -23,21 +23,33 @@ from __future__ import annotations
 import io
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
+from typing import Literal
 
 import polars as pl
 
 from kpcluigi.errors import OracleError
 from kpcluigi.markers import Fitted
-from kpcluigi.tables import Column, Table
+from kpcluigi.tables import Column, ColumnType, Table
 
 NULL = "#N/A"
+NO_ID = "REJECTED:the row has no external id and cannot be upserted:--"
+LONG_ID = "REJECTED:the external id is longer than its field:--"
 SAMPLES = 5
 """Keys named per column for values that were changed to fit."""
 
 _DATETIME = "%Y-%m-%dT%H:%M:%S%.3fZ"
 _DATE = "%Y-%m-%d"
+HALF: Literal["half_away_from_zero"] = "half_away_from_zero"
 _TRUE = ["1", "Y", "YES", "TRUE"]
 _FALSE = ["0", "N", "NO", "FALSE"]
+_EXPECTED: dict[ColumnType, str] = {
+    "text": "a text",
+    "decimal": "a number of at most 38 digits",
+    "boolean": f"one of {', '.join(_TRUE + _FALSE)}",
+    "date": "a date",
+    "datetime": "a date",
+}
 
 
 @dataclass
@@ -75,15 +87,17 @@ def to_csv(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def split_rejected(table: Table, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows that can be sent, and rows that cannot: without an external id none can be upserted."""
-    key = pl.col(table.external_id_column)
-    empty = key.is_null()
-    if frame.schema[table.external_id_column] == pl.String:
-        empty = empty | (key.str.strip_chars(" ") == "")
-    if not frame.select(empty.any()).item():
-        return frame, frame.clear()
-    return frame.filter(~empty), frame.filter(empty)
+def rejections(table: Table, frame: pl.DataFrame) -> pl.Series:
+    """Why each row cannot be sent, or NULL where it can.
+
+    Without an external id a row cannot be upserted; cut to fit, two rows might become one.
+    """
+    column = table.columns[table.external_id_column]
+    text = _text_of(table.external_id_column, column, frame.schema[table.external_id_column])
+    empty = text.is_null() | (text.str.strip_chars(" ") == "")
+    too_long = pl.lit(False) if column.length is None else text.str.len_chars() > column.length
+    reason = pl.when(empty).then(pl.lit(NO_ID)).when(too_long).then(pl.lit(LONG_ID))
+    return frame.select(reason.alias("sf__Error")).to_series()
 
 
 def convert(
@@ -109,8 +123,7 @@ def convert(
         converted[target] = _null_if_empty(text)
     result = frame.select(**converted)
     for name, column in table.columns.items():
-        if column.type == "boolean":
-            _refuse_unreadable(table, frame, result, name, column)
+        _refuse_unreadable(table, frame, result, name, column)
     return result
 
 
@@ -153,33 +166,68 @@ def _plain_text(name: str, kind: pl.DataType) -> pl.Expr:
 
 
 def _text(name: str, column: Column, kind: pl.DataType) -> pl.Expr:
-    text = _plain_text(name, kind)
-    if column.trim:
-        text = text.str.strip_chars_end(" ")
+    text = _text_of(name, column, kind)
     if column.length is not None:
         text = text.str.slice(0, column.length)
     return _null_if_empty(text)
+
+
+def _text_of(name: str, column: Column, kind: pl.DataType) -> pl.Expr:
+    """The whole text, before it is cut to fit."""
+    text = _plain_text(name, kind)
+    return text.str.strip_chars_end(" ") if column.trim else text
 
 
 def _null_if_empty(text: pl.Expr) -> pl.Expr:
     return pl.when(text != "").then(text)
 
 
-def _exact(name: str, kind: pl.DataType) -> pl.Expr:
-    """A NUMBER as a decimal; those without declared places arrive as text."""
-    if kind == pl.String:
-        return pl.col(name).str.to_decimal(scale=18)
-    if kind.is_integer():
-        return pl.col(name).cast(pl.Decimal(38, 0))
-    return pl.col(name)
-
-
 def _decimal(name: str, column: Column, kind: pl.DataType) -> pl.Expr:
-    value = _exact(name, kind)
     if column.scale is None:
         return _plain_text(name, kind)
-    rounded = value.round(column.scale, mode="half_away_from_zero")
-    return rounded.cast(pl.Decimal(38, column.scale)).cast(pl.String)
+    if kind == pl.String:
+        places = column.scale
+        return pl.col(name).map_batches(
+            lambda texts: pl.Series([_rounded_text(t, places) for t in texts], dtype=pl.String),
+            return_dtype=pl.String,
+        )
+    rounded = pl.col(name).cast(pl.Decimal(38, _scale(kind))).round(column.scale, mode=HALF)
+    # A number too long for its places becomes NULL here, and an error that names it below
+    return rounded.cast(pl.Decimal(38, column.scale), strict=False).cast(pl.String)
+
+
+def _is_rounded(name: str, column: Column, kind: pl.DataType) -> pl.Expr:
+    """Whether the value loses something of its fraction."""
+    assert column.scale is not None
+    if kind == pl.String:
+        places = column.scale
+        return pl.col(name).map_batches(
+            lambda texts: pl.Series([_loses(t, places) for t in texts], dtype=pl.Boolean),
+            return_dtype=pl.Boolean,
+        )
+    value = pl.col(name).cast(pl.Decimal(38, _scale(kind)))
+    return value != value.round(column.scale, mode=HALF)
+
+
+def _scale(kind: pl.DataType) -> int:
+    return kind.scale if isinstance(kind, pl.Decimal) else 0
+
+
+def _rounded_text(text: str | None, places: int) -> str | None:
+    """A number's digits rounded half away from zero; None where the text is no number."""
+    if text is None:
+        return None
+    with localcontext(prec=200):
+        try:
+            value = Decimal(text.strip())
+            return f"{value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):f}"
+        except InvalidOperation:
+            return None
+
+
+def _loses(text: str | None, places: int) -> bool:
+    rounded = _rounded_text(text, places)
+    return text is not None and rounded is not None and Decimal(rounded) != Decimal(text.strip())
 
 
 def _count_fits(table: Table, frame: pl.DataFrame, ledger: FitLedger) -> None:
@@ -188,17 +236,12 @@ def _count_fits(table: Table, frame: pl.DataFrame, ledger: FitLedger) -> None:
     for name, column in table.columns.items():
         kind = frame.schema[name]
         if column.type == "text" and column.length is not None:
-            text = _plain_text(name, kind)
-            if column.trim:
-                text = text.str.strip_chars_end(" ")
+            text = _text_of(name, column, kind)
             flags[f"truncated {name}"] = text.str.len_chars() > column.length
         if column.type == "text" and kind == pl.String:
             flags[f"null_literal {name}"] = pl.col(name) == NULL
         if column.type == "decimal" and column.scale is not None:
-            value = _exact(name, kind)
-            flags[f"rounded {name}"] = value != value.round(
-                column.scale, mode="half_away_from_zero"
-            )
+            flags[f"rounded {name}"] = _is_rounded(name, column, kind)
     if not flags:
         return
     sums = frame.select(**{flag: test.sum() for flag, test in flags.items()}).row(0, named=True)
@@ -222,6 +265,6 @@ def _refuse_unreadable(
         key = row[table.external_id_column]
         raise OracleError(
             f"{table.name}.{name} is mapped as {column.type}, but row {key} holds "
-            f"{row[name]!r} ({unread.height} such rows in this batch); expected one of "
-            f"{', '.join(_TRUE + _FALSE)}. Correct the type in tables.toml"
+            f"{row[name]!r} ({unread.height} such rows in this batch); expected "
+            f"{_EXPECTED[column.type]}. Correct the type in tables.toml"
         )

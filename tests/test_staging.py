@@ -21,6 +21,7 @@ from kpcluigi.reextract import reextract
 from kpcluigi.staging import (
     RunFolder,
     TableFolder,
+    make_private,
     read_marker,
     refuse_stale,
     verify_chunk,
@@ -45,6 +46,7 @@ def plan(fingerprint: str = "f", chunks: int = 3) -> Plan:
     return Plan(
         table=TABLE,
         owner="TMS",
+        partition_column="CREATED_DATE",
         scn=7,
         fingerprint=fingerprint,
         key=["SALES_ID"],
@@ -196,7 +198,7 @@ class TestReextract:
         assert folder.chunk_file(1).exists()
         assert folder.plan.exists()
 
-    @pytest.mark.parametrize(("chunk", "reason"), [(1, "is loaded"), (9, "chunks 1 to 3")])
+    @pytest.mark.parametrize(("chunk", "reason"), [(1, "--chunk 1 --loaded"), (9, "chunks 1 to 3")])
     def test_what_cannot_be_redone_is_refused(
         self, folder: TableFolder, table: Table, chunk: int, reason: str
     ) -> None:
@@ -205,11 +207,41 @@ class TestReextract:
         with pytest.raises(StagingError, match=reason):
             reextract(folder, table, "f", chunk=chunk)
 
-    def test_another_key_cannot_finish_a_half_loaded_table(
+    def test_one_chunk_cannot_take_another_mapping_alone(
         self, folder: TableFolder, table: Table
+    ) -> None:
+        self.stage(folder, 1, 2)
+        with pytest.raises(StagingError, match="concerns every chunk"):
+            reextract(folder, table, "new", chunk=1)
+        assert folder.chunk_file(1).exists()
+
+    @pytest.mark.parametrize("change", [{"key": ("STORE_CODE",)}, {"partition_column": "D"}])
+    def test_other_boundaries_cannot_finish_a_half_loaded_table(
+        self, folder: TableFolder, table: Table, change: dict[str, object]
     ) -> None:
         self.stage(folder, 1)
         loaded(folder, 1)
-        other = table.model_copy(update={"key": ("STORE_CODE",)})
-        with pytest.raises(StagingError, match="restore that key"):
+        other = table.model_copy(update=change)
+        with pytest.raises(StagingError, match=r"kpcluigi reextract --table .* --loaded"):
             reextract(folder, other, "g")
+        assert reextract(folder, other, "g", loaded=True).plan
+        assert not folder.load_result(1).exists()
+
+    def test_a_loaded_chunk_is_sent_again_when_asked_for(
+        self, folder: TableFolder, table: Table
+    ) -> None:
+        self.stage(folder, 1, 2)
+        loaded(folder, 1)
+        folder.dead_letter(1).parent.mkdir()
+        folder.dead_letter(1).touch()
+        assert reextract(folder, table, "f", chunk=1, loaded=True).chunks == [1]
+        assert not folder.load_result(1).exists()
+        assert not folder.dead_letter(1).exists()
+        assert folder.plan.exists()
+
+
+def test_the_staging_root_is_for_its_owner_alone(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir(mode=0o755)
+    make_private(root)
+    assert root.stat().st_mode & 0o777 == 0o700

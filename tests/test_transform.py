@@ -86,11 +86,13 @@ def _cells(line: str) -> list[str]:
     return [cell.removesuffix(" ") for cell in cells]
 
 
-def test_rows_without_an_external_id_are_split_off() -> None:
-    frame = pl.DataFrame({"K": ["a", None, " ", "b"], "V": ["1", "2", "3", "4"]})
-    good, bad = transform.split_rejected(table({"field": "V__c", "type": "text"}), frame)
-    assert good["V"].to_list() == ["1", "4"]
-    assert bad["V"].to_list() == ["2", "3"]
+def test_rows_without_a_usable_external_id_are_named() -> None:
+    mapped = table({"field": "V__c", "type": "text"})
+    short = mapped.columns["K"].model_copy(update={"length": 3})
+    mapped = mapped.model_copy(update={"columns": {**mapped.columns, "K": short}})
+    frame = pl.DataFrame({"K": ["a", None, " ", "abc", "abcd"], "V": ["1", "2", "3", "4", "5"]})
+    reasons = transform.rejections(mapped, frame).to_list()
+    assert reasons == [None, transform.NO_ID, transform.NO_ID, None, transform.LONG_ID]
 
 
 def test_a_parent_key_loses_its_padding_and_its_emptiness() -> None:

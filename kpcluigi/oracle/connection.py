@@ -21,14 +21,17 @@ from kpcluigi.errors import OracleError
 T = TypeVar("T")
 
 PASSING = frozenset(
-    {18, 20, 54, 60, 1033, 1034, 1089, 1652, 4031, 8103, 12170, 12514, 12516, 12519, 12520, 12537,
+    {18, 20, 54, 60, 1033, 1034, 1089, 4031, 8103, 12170, 12514, 12516, 12519, 12520, 12537,
      12541, 12571}
 )  # fmt: skip
 """ORA- numbers that a later try can get past: sessions or processes used up, a restart under way,
-a lock, space that others hold, a listener that is not ready, a lost link."""
+a lock, memory that others hold, a listener that is not ready, a lost link."""
 
 PASSING_DRIVER = frozenset({"DPY-1001", "DPY-4005", "DPY-4011", "DPY-4024", "DPY-6005", "DPY-6000"})
 """The driver's own: connection gone, pool wait, broken pipe, call time-out, no route."""
+
+SNAPSHOT_LOST = frozenset({1466, 1555, 8180, 8181})
+"""Undo is gone, the table was altered, or the SCN is none of this database's."""
 
 LASTING = frozenset({1017, 28000, 28001, 1005, 1045})
 """Logins that must not be tried again: each try brings the account nearer to its lock."""
@@ -36,7 +39,14 @@ LASTING = frozenset({1017, 28000, 28001, 1005, 1045})
 
 @contextmanager
 def connect(
-    *, dsn: str, user: str, password: str, module: str, action: str = "", call_timeout: float = 0
+    *,
+    dsn: str,
+    user: str,
+    password: str,
+    module: str,
+    action: str = "",
+    call_timeout: float = 0,
+    time_zone: str = "UTC",
 ) -> Iterator[oracledb.Connection]:
     """A session of its own, closed at the end of the block.
 
@@ -44,6 +54,7 @@ def connect(
         dsn: host:port/service or a full descriptor (TCPS goes by the descriptor).
         module: shown with `action` in V$SESSION and AWR, so that the DBA finds us.
         call_timeout: seconds that one round trip may take; 0 for no limit.
+        time_zone: in which naive values are compared with those that carry a zone.
 
     Raises:
         OracleError: the login failed; the text says what to check.
@@ -60,16 +71,28 @@ def connect(
         if action:
             connection.action = action[:32]
         connection.call_timeout = int(call_timeout * 1000)
+        with connection.cursor() as cursor:
+            # Ranges of a text key are cut and read in the same order only if that order is binary,
+            # and a window means the same everywhere only if the client's own zone has no say
+            cursor.execute(
+                f"ALTER SESSION SET NLS_SORT = BINARY NLS_COMP = BINARY TIME_ZONE = '{time_zone}'"
+            )
         yield connection
     finally:
         with suppress(oracledb.Error):  # where the server was gone first, nothing is left to close
             connection.close()
 
 
+def snapshot_lost(error: oracledb.Error) -> bool:
+    """Whether the SCN that was asked for can no longer be read."""
+    return getattr(error.args[0], "code", 0) in SNAPSHOT_LOST
+
+
 def passing(error: BaseException) -> bool:
     """Whether a later try with a new connection may succeed."""
+    error = getattr(error, "orig", None) or error  # SQLAlchemy wraps the driver's errors
     if not isinstance(error, oracledb.Error) or not error.args:
-        return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        return isinstance(error, ConnectionError | TimeoutError)
     fault = error.args[0]
     code, full_code = getattr(fault, "code", 0), getattr(fault, "full_code", "")
     if code in LASTING:

@@ -7,15 +7,13 @@ they hold every row of the window exactly once. Rows whose key is NULL have a ch
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import oracledb
 
-from kpcluigi.errors import OracleError
 from kpcluigi.markers import Chunk, KeyType, Plan
-from kpcluigi.oracle.source import Source, Window
+from kpcluigi.oracle.source import Source, Window, number_as_text
 
 _SCN_STATEMENTS = (
     "SELECT dbms_flashback.get_system_change_number FROM dual",
@@ -49,6 +47,7 @@ def plan_chunks(
     return Plan(
         table=table.name,
         owner=source.owner,
+        partition_column=table.partition_column,
         scn=scn,
         fingerprint=fingerprint,
         key=list(table.key),
@@ -77,23 +76,24 @@ def snapshot(connection: oracledb.Connection, source: Source) -> int | None:
 
 
 def boundaries_sql(source: Source, scn: int | None) -> str:
-    """The first key of every chunk, its row number, and the last row's number.
+    """The first key of every chunk with its row number, and the last row with its.
 
-    Each row is (key columns …, row number); the total is the highest row number. Over an index on
-    the key the analytic functions need no sort.
+    Each row is (key columns …, row number). One sort of the keys, or one walk over an index that
+    holds key and partition column; nothing else is kept, so it needs no more than that of TEMP.
     """
     table = source.table
     keys = [f"t.{part}" for part in table.key]
     named = ", ".join(f"{key} AS k{i}" for i, key in enumerate(keys))
+    order = ", ".join(keys)
     hint = f"/*+ PARALLEL(t, {table.parallel_degree}) */ " if table.parallel_degree else ""
     not_null = "".join(f" AND {key} IS NOT NULL" for key in keys) if source.key_nullable else ""
-    picked = ", ".join([*(_as_text(source, i) for i in range(len(keys))), "rn", "total"])
+    picked = ", ".join([*(_as_text(source, i) for i in range(len(keys))), "rn"])
     return (
         f"SELECT {picked} FROM ("
-        f"SELECT {hint}{named}, ROW_NUMBER() OVER (ORDER BY {', '.join(keys)}) AS rn, "
-        f"COUNT(*) OVER () AS total {source.from_clause(scn)} "
+        f"SELECT {hint}{named}, ROW_NUMBER() OVER (ORDER BY {order}) AS rn, "
+        f"LEAD({keys[0]}) OVER (ORDER BY {order}) AS following {source.from_clause(scn)} "
         f"WHERE {source.in_window}{not_null}) "
-        f"WHERE MOD(rn, :chunk_size) = 1 ORDER BY rn"
+        f"WHERE MOD(rn, :chunk_size) = 1 OR following IS NULL ORDER BY rn"
     )
 
 
@@ -114,9 +114,9 @@ def chunk_sql(source: Source, chunk: Chunk, scn: int | None) -> str:
         if source.key_nullable:
             conditions.extend(f"{key} IS NOT NULL" for key in keys)
         if chunk.low is not None:
-            conditions.append(_at_or_above(keys, "low"))
+            conditions.append(_at_or_above(source, "low"))
         if chunk.high is not None:
-            conditions.append(f"NOT {_at_or_above(keys, 'high')}")
+            conditions.append(f"NOT {_at_or_above(source, 'high')}")
     return (
         f"SELECT {source.select_list} {source.from_clause(scn)} "
         f"WHERE {' AND '.join(conditions)} ORDER BY {', '.join(keys)}"
@@ -132,51 +132,49 @@ def chunk_binds(source: Source, chunk: Chunk, window: Window) -> dict[str, Any]:
     return binds
 
 
-def _at_or_above(keys: list[str], side: str) -> str:
+def _at_or_above(source: Source, side: str) -> str:
     """key >= bound, column by column: Oracle has no ordered comparison of row values."""
-    last = len(keys) - 1
-    condition = f"{keys[last]} >= :{side}{last}"
-    for i in range(last - 1, -1, -1):
-        condition = f"({keys[i]} > :{side}{i} OR ({keys[i]} = :{side}{i} AND {condition}))"
+    keys = [f"t.{part}" for part in source.table.key]
+    bounds = [_placeholder(source, i, f":{side}{i}") for i in range(len(keys))]
+    condition = f"{keys[-1]} >= {bounds[-1]}"
+    for key, bound in reversed(list(zip(keys[:-1], bounds[:-1], strict=True))):
+        condition = f"({key} > {bound} OR ({key} = {bound} AND {condition}))"
     return f"({condition})"
 
 
 def _as_text(source: Source, i: int) -> str:
-    """A key column as text that `_bind` turns back into the same value."""
-    match source.key_types[i]:
-        case "number":
-            return f"TO_CHAR(k{i}, 'TM9', 'NLS_NUMERIC_CHARACTERS=''.,''') AS k{i}"
-        case "datetime":
-            return f"TO_CHAR(k{i}, 'YYYY-MM-DD HH24:MI:SS') AS k{i}"
-        case "text":
-            return f"k{i}"
+    """A key column as text that `_placeholder` turns back into the same value."""
+    column = source.key_columns[i]
+    if column.kind == "number":
+        return f"{number_as_text(f'k{i}')} AS k{i}"
+    if column.kind == "datetime":
+        return f"TO_CHAR(k{i}, '{column.date_format}') AS k{i}"
+    return f"k{i}"
+
+
+def _placeholder(source: Source, i: int, name: str) -> str:
+    column = source.key_columns[i]
+    if column.kind != "datetime":
+        return name
+    function = "TO_TIMESTAMP" if "FF" in column.date_format else "TO_DATE"
+    return f"{function}({name}, '{column.date_format}')"
 
 
 def _bind(value: str, kind: KeyType) -> Any:
-    match kind:
-        case "number":
-            return Decimal(value)
-        case "datetime":
-            return datetime.fromisoformat(value)
-        case "text":
-            return value
+    return Decimal(value) if kind == "number" else value
 
 
 def _chunks(found: list[tuple[Any, ...]], chunk_size: int) -> list[Chunk]:
-    """Boundary rows (key texts …, row number, total) as ranges; the ends stay open."""
-    chunks: list[Chunk] = []
-    for i, row in enumerate(found):
-        *low, first, total = row
-        following = found[i + 1] if i + 1 < len(found) else None
-        rows = (following[-2] if following else total + 1) - first
-        if following and rows != chunk_size:
-            raise OracleError(f"The plan's boundaries are not {chunk_size:,} rows apart: {rows:,}")
-        chunks.append(
-            Chunk(
-                n=i + 1,
-                rows=rows,
-                low=[str(part) for part in low] if i else None,
-                high=[str(part) for part in following[:-2]] if following else None,
-            )
+    """Boundary rows (key texts …, row number), the table's last row at the end, as ranges."""
+    total = found[-1][-1] if found else 0
+    firsts = [row for row in found if row[-1] % chunk_size == 1]
+    lows = [[str(part) for part in row[:-1]] for row in firsts]
+    return [
+        Chunk(
+            n=i + 1,
+            rows=min(chunk_size, total - i * chunk_size),
+            low=low if i else None,
+            high=lows[i + 1] if i + 1 < len(lows) else None,
         )
-    return chunks
+        for i, low in enumerate(lows)
+    ]

@@ -13,7 +13,7 @@ from typing import Any
 import oracledb
 import pyarrow as pa
 
-from kpcluigi.errors import OracleError
+from kpcluigi.errors import ConfigurationError, OracleError
 from kpcluigi.markers import KeyType
 from kpcluigi.tables import Table
 
@@ -26,6 +26,14 @@ _TEXT = {
     oracledb.DB_TYPE_NCLOB,
 }
 _NAIVE = {oracledb.DB_TYPE_DATE, oracledb.DB_TYPE_TIMESTAMP}
+_FITTING: dict[str, frozenset[KeyType]] = {
+    "text": frozenset({"number", "text", "datetime"}),
+    "decimal": frozenset({"number", "text"}),
+    "boolean": frozenset({"number", "text"}),
+    "date": frozenset({"datetime"}),
+    "datetime": frozenset({"datetime"}),
+}
+"""Kinds of Oracle columns that each mapping type can be made from."""
 _ZONED = {oracledb.DB_TYPE_TIMESTAMP_TZ, oracledb.DB_TYPE_TIMESTAMP_LTZ}
 
 
@@ -35,6 +43,12 @@ class Window:
 
     start: date
     end: date
+
+    def __post_init__(self) -> None:
+        if self.end < self.start:
+            raise ConfigurationError(f"The window ends on {self.end}, before {self.start}")
+        if self.end >= date(9999, 12, 31):
+            raise ConfigurationError(f"The window ends on {self.end}; expected an earlier day")
 
     @property
     def binds(self) -> dict[str, datetime]:
@@ -53,11 +67,18 @@ class SourceColumn:
     """One column: how it is selected, and what Arrow type it arrives as."""
 
     name: str
+    kind: KeyType
     expression: str
     arrow: pa.DataType
     in_utc: bool
     """It came with a zone and is converted to UTC by the database."""
     nullable: bool
+
+    @property
+    def date_format(self) -> str:
+        """For a date or timestamp: the format that keeps all of it."""
+        seconds = "YYYY-MM-DD HH24:MI:SS"
+        return seconds if self.arrow.unit == "s" else f"{seconds}.FF6"
 
 
 @dataclass(frozen=True)
@@ -78,20 +99,16 @@ class Source:
         return frozenset(name for name, column in self.columns.items() if column.in_utc)
 
     @property
+    def key_columns(self) -> list[SourceColumn]:
+        return [self.columns[part] for part in self.table.key]
+
+    @property
     def key_types(self) -> list[KeyType]:
-        kinds = [self.columns[part].arrow for part in self.table.key]
-        return [
-            "datetime"
-            if pa.types.is_timestamp(k)
-            else "text"
-            if pa.types.is_string(k)
-            else "number"
-            for k in kinds
-        ]
+        return [column.kind for column in self.key_columns]
 
     @property
     def key_nullable(self) -> bool:
-        return any(self.columns[part].nullable for part in self.table.key)
+        return any(column.nullable for column in self.key_columns)
 
     @property
     def schema(self) -> pa.Schema:
@@ -144,29 +161,51 @@ def describe_source(connection: oracledb.Connection, *, owner: str, table: Table
     return Source(table=table, owner=owner, columns=columns)
 
 
+def number_as_text(expression: str) -> str:
+    """All digits of a NUMBER, in SQL, with a point whatever the session's language."""
+    return f"TO_CHAR({expression}, 'TM9', 'NLS_NUMERIC_CHARACTERS=''.,''')"
+
+
 def _source_column(table: Table, name: str, info: Any) -> SourceColumn:
-    plain = f"t.{name}"
-    expression, in_utc = plain, False
+    mapped = table.columns.get(name)
+    wanted = mapped.type if mapped else None
+    expression = f"t.{name}"
+    in_utc = False
+    kind: KeyType
     arrow: pa.DataType
     if info.type_code is oracledb.DB_TYPE_NUMBER:
-        places = info.precision or 0, info.scale
-        if 0 < places[0] <= 38 and 0 <= places[1] <= places[0]:
-            arrow = pa.decimal128(*places)
+        kind = "number"
+        precision, scale = info.precision or 0, info.scale
+        if 0 < precision <= 38 and 0 <= scale <= precision:
+            arrow = pa.decimal128(precision, scale)
         else:
             # A NUMBER without declared places fits no Arrow decimal: its own digits as text do
-            expression = f"TO_CHAR({plain}, 'TM9', 'NLS_NUMERIC_CHARACTERS=''.,''') AS {name}"
+            expression = f"{number_as_text(expression)} AS {name}"
             arrow = pa.string()
     elif info.type_code in _TEXT:
+        kind = "text"
         arrow = pa.large_string() if "LOB" in info.type_code.name else pa.string()
     elif info.type_code in _NAIVE:
+        kind = "datetime"
         arrow = pa.timestamp("s" if info.type_code is oracledb.DB_TYPE_DATE else "us")
     elif info.type_code in _ZONED:
-        # The thin driver drops the zone and keeps the wall clock: only the database can convert
-        expression, in_utc = f"SYS_EXTRACT_UTC({plain}) AS {name}", True
+        kind = "datetime"
         arrow = pa.timestamp("us")
+        # The thin driver drops the zone and keeps the wall clock: only the database can convert
+        in_utc = wanted == "datetime"
+        expression = (
+            f"SYS_EXTRACT_UTC({expression}) AS {name}"
+            if in_utc
+            else f"CAST({expression} AS TIMESTAMP) AS {name}"
+        )
     else:
         raise OracleError(
             f"{table.name}.{name} is {info.type_code.name}, which cannot be migrated; "
             f"remove the column from tables.toml"
         )
-    return SourceColumn(name, expression, arrow, in_utc, bool(info.null_ok))
+    if wanted is not None and kind not in _FITTING[wanted]:
+        raise OracleError(
+            f"{table.name}.{name} is {info.type_code.name}, but tables.toml maps it as {wanted}; "
+            f"correct its type there"
+        )
+    return SourceColumn(name, kind, expression, arrow, in_utc, bool(info.null_ok))

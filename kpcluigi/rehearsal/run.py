@@ -10,6 +10,7 @@ DIR/
 from __future__ import annotations
 
 import configparser
+import fcntl
 import os
 import re
 import secrets
@@ -20,7 +21,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -34,6 +35,7 @@ from kpcluigi.rehearsal.oracle import OracleStandIn
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
 from kpcluigi.rehearsal.sample.data import write_oracle
 from kpcluigi.rehearsal.sample.org import write_org
+from kpcluigi.rehearsal.sample.schema import TABLES
 from kpcluigi.staging import RunFolder
 from kpcluigi.tables import Table, load_tables
 from kpcluigi.tasks.process import die_with_parent
@@ -73,25 +75,19 @@ class Rehearsal:
         chunk_rows: int = CHUNK_ROWS,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Make the folder anew, with sample data and configuration.
+        """Say what is to be rehearsed; entering the context makes and starts it.
 
-        Raises:
-            ConfigurationError: luigi.cfg or tables.toml is not here, or DIR is somebody's folder.
+        Args:
+            folder: made anew; refused where it is not an earlier rehearsal's.
+            rows: sample rows in the window, about.
+            tell: receives a line before what takes long.
         """
-        for name in ("luigi.cfg", "tables.toml"):
-            if not Path(name).is_file():
-                raise ConfigurationError(
-                    f"No {name} in {Path.cwd()}: run `kpcluigi rehearse` in the project's folder"
-                )
         self.folder = folder.resolve()
         self.rows = rows
         self.speed = speed
-        _claim(self.folder)
-        tell(f"making sample data for about {rows:,} rows in {self.folder}")
-        _write_tables(Path("tables.toml"), self.folder / "tables.toml", chunk_rows)
-        self.tables: dict[str, Table] = load_tables(self.folder / "tables.toml")
-        self.rows_in_window = write_oracle(self.folder / "oracle.duckdb", rows)
-        write_org(self.folder / "org.duckdb", self.tables)
+        self.chunk_rows = chunk_rows
+        self.luigid: subprocess.Popen[bytes] | None = None
+        self._tell = tell
 
     @property
     def run_folder(self) -> RunFolder:
@@ -103,39 +99,62 @@ class Rehearsal:
         return f"http://127.0.0.1:{self.luigid_port}"
 
     def __enter__(self) -> Self:
-        password, client_secret = secrets.token_urlsafe(12), secrets.token_urlsafe(24)
-        self.luigid: subprocess.Popen[bytes] | None = None
-        self.oracle = OracleStandIn(
-            self.folder / "oracle.duckdb", user=ORACLE_USER, password=password
-        )
+        """Make data and configuration, start the stand-ins and luigid.
+
+        Raises:
+            ConfigurationError: luigi.cfg or tables.toml is not here or does not fit the sample
+                data, or the folder is somebody else's.
+        """
+        for name in ("luigi.cfg", "tables.toml"):
+            if not Path(name).is_file():
+                raise ConfigurationError(
+                    f"No {name} in {Path.cwd()}: run `kpcluigi rehearse` in the project's folder"
+                )
+        refuse_unknown_columns(load_tables(Path("tables.toml")))
+        self._lock = _claim(self.folder)
         try:
-            self.salesforce = SalesforceStandIn(
-                self.folder / "org.duckdb",
-                client_id="kpcluigi-rehearsal",
-                client_secret=client_secret,
-                latency=self.speed.job_latency,
-            )
-            self.luigid_port = _free_port()
-            self._write_cfg()
-            self.settings = {
-                "LUIGI_CONFIG_PATH": str(self.folder / "luigi.cfg"),
-                "KPC_ORACLE_DSN": self.oracle.dsn,
-                "KPC_ORACLE_USER": ORACLE_USER,
-                "KPC_ORACLE_PASSWORD": password,
-                "KPC_SALESFORCE_URL": self.salesforce.url,
-                "KPC_SALESFORCE_CLIENT_ID": "kpcluigi-rehearsal",
-                "KPC_SALESFORCE_CLIENT_SECRET": client_secret,
-            }
-            self.environment = {
-                **os.environ,
-                **self.settings,
-                "PATH": f"{_SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",
-            }
-            self.start_luigid()
+            self._make_data()
+            self._start()
         except BaseException:
             self.__exit__(None, None, None)
             raise
         return self
+
+    def _make_data(self) -> None:
+        self._tell(f"making sample data for about {self.rows:,} rows in {self.folder}")
+        _write_tables(Path("tables.toml"), self.folder / "tables.toml", self.chunk_rows)
+        self.tables: dict[str, Table] = load_tables(self.folder / "tables.toml")
+        self.rows_in_window = write_oracle(self.folder / "oracle.duckdb", self.rows)
+        write_org(self.folder / "org.duckdb", self.tables)
+
+    def _start(self) -> None:
+        password, client_secret = secrets.token_urlsafe(12), secrets.token_urlsafe(24)
+        self.oracle = OracleStandIn(
+            self.folder / "oracle.duckdb", user=ORACLE_USER, password=password
+        )
+        self.salesforce = SalesforceStandIn(
+            self.folder / "org.duckdb",
+            client_id="kpcluigi-rehearsal",
+            client_secret=client_secret,
+            latency=self.speed.job_latency,
+        )
+        self.luigid_port = _free_port()
+        self._write_cfg()
+        self.settings = {
+            "LUIGI_CONFIG_PATH": str(self.folder / "luigi.cfg"),
+            "KPC_ORACLE_DSN": self.oracle.dsn,
+            "KPC_ORACLE_USER": ORACLE_USER,
+            "KPC_ORACLE_PASSWORD": password,
+            "KPC_SALESFORCE_URL": self.salesforce.url,
+            "KPC_SALESFORCE_CLIENT_ID": "kpcluigi-rehearsal",
+            "KPC_SALESFORCE_CLIENT_SECRET": client_secret,
+        }
+        self.environment = {
+            **os.environ,
+            **self.settings,
+            "PATH": f"{_SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",
+        }
+        self.start_luigid()
 
     def __exit__(
         self,
@@ -146,9 +165,10 @@ class Rehearsal:
         if self.luigid is not None:
             self.luigid.kill()
             self.luigid.wait()
-        if hasattr(self, "salesforce"):
-            self.salesforce.stop()
-        self.oracle.stop()
+        for stand_in in (getattr(self, "salesforce", None), getattr(self, "oracle", None)):
+            if stand_in is not None:
+                stand_in.stop()
+        self._lock.close()
 
     def start_luigid(self) -> None:
         """Start luigid, or start it again, and wait until it answers."""
@@ -198,7 +218,12 @@ class Rehearsal:
                 "poll_interval": self.speed.poll_interval,
                 "retry_delay": self.speed.retry_delay,
             },
-            "core": {"scheduler_host": "127.0.0.1", "scheduler_port": self.luigid_port},
+            "core": {
+                "scheduler_host": "127.0.0.1",
+                "scheduler_port": self.luigid_port,
+                # Luigi's own lock knows only the command line, which all rehearsals share
+                "lock_pid_dir": self.folder / "locks",
+            },
             "scheduler": {"state_path": self.folder / "luigid-state.pickle"},
         }
         for section, values in here.items():
@@ -301,7 +326,7 @@ def _watch(rehearsal: Rehearsal, process: subprocess.Popen[bytes]) -> None:
         )
         now = time.monotonic()
         if on_terminal:
-            width = shutil.get_terminal_size().columns - 8
+            width = max(20, shutil.get_terminal_size().columns - 8)
             print(f"\r{now - started:5.0f} s {line[:width]:<{width}}", end="", flush=True)
         elif line != last and now - shown_at > 3:
             print(f"{now - started:5.0f} s {line}", flush=True)
@@ -314,21 +339,52 @@ def _watch(rehearsal: Rehearsal, process: subprocess.Popen[bytes]) -> None:
         print()
 
 
-def _claim(folder: Path) -> None:
-    """Empty the folder if an earlier rehearsal made it; refuse any other that holds something."""
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / _OURS).exists():
+def refuse_unknown_columns(tables: Mapping[str, Table]) -> None:
+    """The sample data has the columns of the tables.toml that came with it."""
+    known = {name: set(table.by_name) for name, table in TABLES.items()}
+    unknown = [
+        f"{name}.{column}"
+        for name, table in tables.items()
+        for column in (*table.source_columns, *table.key, table.partition_column)
+        if column not in known.get(name, ())
+    ]
+    if unknown:
+        raise ConfigurationError(
+            f"The sample data has no {', '.join(dict.fromkeys(unknown))}: `kpcluigi rehearse` is "
+            f"for the tables.toml that came with kpcluigi. To see your own mapping at work, "
+            f"migrate a day of a test database (--start-date, --end-date) into a sandbox"
+        )
+
+
+def _claim(folder: Path) -> IO[str]:
+    """Empty the folder if an earlier rehearsal made it, and hold it until this process ends."""
+    ours = folder / _OURS
+    try:
+        if folder.exists() and any(folder.iterdir()) and not ours.exists():
             raise ConfigurationError(
                 f"{folder} is not empty and was not made by a rehearsal; name another with --dir"
             )
-        shutil.rmtree(folder)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (folder / _OURS).touch()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = ours.open("a")
+    except OSError as error:
+        raise ConfigurationError(f"{folder} cannot be used: {error}; see --dir") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ConfigurationError(
+            f"Another rehearsal is at work in {folder}; name another folder with --dir"
+        ) from None
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path != ours:
+            path.unlink()
+    return lock
 
 
 def _write_tables(source: Path, target: Path, chunk_rows: int) -> None:
     """The project's tables.toml with small chunks, so that there is something to watch."""
-    load_tables(source)
     text = source.read_text(encoding="utf-8")
     small = re.sub(r"(?m)^(chunk_size\s*=\s*)[\d_]+", rf"\g<1>{chunk_rows}", text)
     target.write_text(small, encoding="utf-8")

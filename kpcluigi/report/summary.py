@@ -18,7 +18,7 @@ from kpcluigi.markers import (
     RunIdentity,
 )
 from kpcluigi.oracle import Window
-from kpcluigi.staging import RunFolder, TableFolder, read_marker
+from kpcluigi.staging import M, RunFolder, TableFolder, read_marker
 from kpcluigi.tables import Table
 
 if TYPE_CHECKING:
@@ -85,11 +85,19 @@ def summarise(
     return RunSummary(
         folder=folder.path,
         window=str(window),
-        identity=read_marker(folder.identity, RunIdentity),
-        preflight=read_marker(folder.preflight, PreflightResult),
+        identity=_or_none(folder.identity, RunIdentity),
+        preflight=_or_none(folder.last_preflight, PreflightResult),
         tables=[_table(folder.table(table.name), table) for table in tables],
         left_out=left_out,
     )
+
+
+def _or_none(path: Path, model: type[M]) -> M | None:
+    """What is only shown must not keep the rest from being shown; the run itself refuses it."""
+    try:
+        return read_marker(path, model)
+    except CorruptMarkerError:
+        return None
 
 
 def _table(folder: TableFolder, table: Table) -> TableSummary:
@@ -110,6 +118,8 @@ def _table(folder: TableFolder, table: Table) -> TableSummary:
 def _read(folder: TableFolder, table: Table) -> TableSummary:
     failures = _failures(folder)
     done = read_marker(folder.reconciled, Reconciled)
+    if done is not None and done.verdict == PASS:
+        failures = []
     dead_letters = sorted((folder.path / "dead_letter").glob("*.csv.gz"))
     if done is not None and not failures:
         return TableSummary(
@@ -171,8 +181,17 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
 
 
 def _failures(folder: TableFolder) -> list[Failure]:
-    found = [read_marker(path, Failure) for path in sorted(folder.failures.glob("*.json"))]
-    return [failure for failure in found if failure is not None]
+    """What did not finish and has not been finished since, by this task or by another's work."""
+    found = [read_marker(path, Failure) for path in sorted(folder.failures.glob("[!.]*.json"))]
+    return [f for f in found if f is not None and not _done_since(folder, f)]
+
+
+def _done_since(folder: TableFolder, failure: Failure) -> bool:
+    if failure.n is not None:
+        loaded = folder.load_result(failure.n).exists()
+        return loaded or (failure.stage == "extract" and folder.chunk_manifest(failure.n).exists())
+    target = {"plan": folder.plan, "totals": folder.source_totals}.get(failure.stage)
+    return target is not None and target.exists()
 
 
 def _blank(table: Table, verdict: str, failures: list[Failure]) -> TableSummary:

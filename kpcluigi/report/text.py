@@ -53,7 +53,7 @@ def status_lines(folder: RunFolder, summary: RunSummary) -> list[str]:
         for failure in table.failures:
             where = table.table + (f" chunk {failure.n}" if failure.n is not None else "")
             lines.append(f"{where} ({failure.stage}): {failure.error}: {failure.message}")
-        if table.dead_letters:
+        if table.dead_letters and table.failed:
             lines.append(
                 f"{table.table}: {table.failed:,} rows are in "
                 f"{table.dead_letters[0].parent} with their reasons"

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kpcluigi.errors import JobTimeoutError
+import requests
+
+from kpcluigi.errors import JobTimeoutError, SalesforceError
 from kpcluigi.files import gzip_writer, replacing
 from kpcluigi.salesforce.client import Client
 
@@ -131,9 +133,17 @@ def wait_for_job(
 
 
 def download(client: Client, job_id: str, kind: ResultKind, path: Path) -> None:
-    """Stream one of the job's three result sets to a gzip file."""
-    response = client.call("GET", f"/jobs/ingest/{job_id}/{RESULT_PATHS[kind]}", stream=True)
-    with response, replacing(path) as file:
-        with gzip_writer(file) as packed:
-            for block in response.iter_content(1 << 20):
-                packed.write(block)
+    """Stream one of the job's three result sets to a gzip file, from the start if it breaks off."""
+    resource = f"/jobs/ingest/{job_id}/{RESULT_PATHS[kind]}"
+    for attempt in range(1, client.retries + 2):
+        try:
+            response = client.call("GET", resource, stream=True)
+            with response, replacing(path) as file, gzip_writer(file) as packed:
+                for block in response.iter_content(1 << 20):
+                    packed.write(block)
+        except requests.RequestException as error:
+            if attempt > client.retries:
+                raise SalesforceError(f"GET {resource} broke off: {error}") from error
+            client.pause(attempt, f"GET {resource} broke off ({type(error).__name__})")
+        else:
+            return

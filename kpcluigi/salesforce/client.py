@@ -64,7 +64,7 @@ class Client:
         self._token = access_token
         self._base = f"/services/data/v{api_version}"
         self._timeout = timeout
-        self._retries = retries
+        self.retries = retries
         self._retry_delay = retry_delay
         self._tell = tell
         self._session = requests.Session()
@@ -130,7 +130,7 @@ class Client:
                     stream=stream,
                 )
             except requests.RequestException as error:
-                if not repeatable or attempt > self._retries:
+                if not repeatable or attempt > self.retries:
                     raise SalesforceError(f"{method} {path}: no answer: {error}") from error
                 self.pause(attempt, f"{method} {path}: no answer ({type(error).__name__})")
                 continue
@@ -142,7 +142,7 @@ class Client:
             if refusal.status == 401 and self._credentials and not renewed:
                 renewed, self._token = True, ""
                 attempt -= 1
-            elif refusal.passing and repeatable and attempt <= self._retries:
+            elif refusal.passing and repeatable and attempt <= self.retries:
                 self.pause(attempt, str(refusal))
             else:
                 raise refusal
@@ -152,7 +152,7 @@ class Client:
             raise AuthenticationError(
                 "The access token is no longer valid and there are no credentials to renew it"
             )
-        for attempt in range(1, self._retries + 2):
+        for attempt in range(1, self.retries + 2):
             try:
                 response = self._session.post(
                     f"{self.url}/services/oauth2/token",
@@ -162,21 +162,22 @@ class Client:
                         "client_secret": self._credentials.client_secret,
                     },
                     timeout=self._timeout,
+                    allow_redirects=False,  # the secret goes to this address and to no other
                 )
             except requests.RequestException as error:
-                if attempt > self._retries:
+                if attempt > self.retries:
                     raise AuthenticationError(
                         f"{self.url} does not answer ({type(error).__name__}); check "
                         f"KPC_SALESFORCE_URL and the network"
                     ) from error
                 self.pause(attempt, f"login: no answer ({type(error).__name__})")
                 continue
-            if response.ok:
-                answer = response.json()
+            answer = _json_of(response)
+            if response.ok and "access_token" in answer:
                 self._token = answer["access_token"]
                 self.identity_url = answer.get("id", "")
                 return
-            if response.status_code in PASSING_STATUS and attempt <= self._retries:
+            if response.status_code in PASSING_STATUS and attempt <= self.retries:
                 self.pause(attempt, f"login: HTTP {response.status_code}")
                 continue
             raise AuthenticationError(
@@ -190,7 +191,7 @@ class Client:
         """Say why, and wait before the next try."""
         delay = min(self._retry_delay * 2 ** (attempt - 1), self._retry_delay * 16)
         delay *= random.uniform(0.75, 1.25)
-        self._tell(f"{reason}; try {attempt + 1} of {self._retries + 1} in {delay:.0f} s")
+        self._tell(f"{reason}; try {attempt + 1} of {self.retries + 1} in {delay:.0f} s")
         time.sleep(delay)
 
     def _note_usage(self, response: requests.Response) -> None:
@@ -218,9 +219,17 @@ def refusal_of(method: str, path: str, response: requests.Response) -> Salesforc
     )
 
 
-def _oauth_reason(response: requests.Response) -> str:
+def _json_of(response: requests.Response) -> dict[str, Any]:
+    """The answer as an object; empty where it is something else."""
     try:
         body = response.json()
     except requests.JSONDecodeError:
-        return f"HTTP {response.status_code}"
-    return f"{body.get('error', '')}: {body.get('error_description', '')}".strip(": ")
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _oauth_reason(response: requests.Response) -> str:
+    body = _json_of(response)
+    if "error" not in body:
+        return f"HTTP {response.status_code}, which is no answer of a token endpoint"
+    return f"{body['error']}: {body.get('error_description', '')}".strip(": ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -159,8 +160,11 @@ def _tables(path: Path, changed: int) -> dict[str, Table]:
     return load_tables(path)
 
 
-def salesforce_client(progress: Progress | None = None) -> Client:
-    """A client of the configured org. Open it in the process that uses it."""
+def salesforce_client(tell: Callable[[str], None]) -> Client:
+    """A client of the configured org. Open it in the process that uses it.
+
+    `tell` receives a line before each wait.
+    """
     login, rules = settings.salesforce_login(), settings.salesforce()
     return Client(
         login.url,
@@ -169,5 +173,5 @@ def salesforce_client(progress: Progress | None = None) -> Client:
         timeout=rules.timeout,
         retries=rules.retries,
         retry_delay=rules.retry_delay,
-        tell=progress.tell if progress else lambda line: None,
+        tell=tell,
     )

@@ -6,7 +6,7 @@ import luigi
 
 from kpcluigi import settings
 from kpcluigi.extract import extract_chunk
-from kpcluigi.markers import ChunkManifest
+from kpcluigi.markers import ChunkManifest, Plan
 from kpcluigi.staging import read_marker
 from kpcluigi.tasks.oracle import OracleSession, OracleTask
 from kpcluigi.tasks.plan import PlanChunks
@@ -28,12 +28,18 @@ class ExtractChunk(OracleTask):
         return PlanChunks(**self.table_parameters)
 
     def complete(self) -> bool:
-        """Both files are there, or the chunk is loaded and its file may be gone."""
+        """Both files are there and are the plan's, or the chunk is loaded and they may be gone."""
         folder = self.folder
         if folder.load_result(self.n).exists():
             return True
         manifest = read_marker(folder.chunk_manifest(self.n), ChunkManifest)
-        return manifest is not None and folder.chunk_file(self.n).exists()
+        plan = read_marker(folder.plan, Plan)
+        return (
+            manifest is not None
+            and plan is not None
+            and (manifest.fingerprint, manifest.scn) == (plan.fingerprint, plan.scn)
+            and folder.chunk_file(self.n).exists()
+        )
 
     def run(self) -> None:
         plan = self.plan()
@@ -49,7 +55,7 @@ class ExtractChunk(OracleTask):
                 plan,
                 chunk,
                 self.folder,
-                fingerprint=self.fingerprint,
+                fingerprint=plan.fingerprint,
                 min_free_bytes=floor,
                 tell=lambda rows: progress.tell(
                     f"{rows:,} of {chunk.rows:,} rows", min(1.0, rows / max(1, chunk.rows))
@@ -57,4 +63,6 @@ class ExtractChunk(OracleTask):
             )
 
         with self.folder.chunk_lock(self.n):
+            if self.complete():
+                return  # another process finished it since this task was scheduled
             self.with_oracle(f"extract {self.n}", extract)

@@ -46,10 +46,15 @@ class BulkUpload(TableTask):
             url = f"{org}/lightning/setup/AsyncApiJobStatus/page?address=%2F{job_id}"
             progress.tell(line, share, url if job_id else None)
 
-        with self.folder.chunk_lock(self.n), salesforce_client(progress) as client:
+        with self.folder.chunk_lock(self.n), salesforce_client(progress.tell) as client:
+            if self.complete():
+                return  # another process finished it since this task was scheduled
             manifest = read_marker(self.folder.chunk_manifest(self.n), ChunkManifest)
-            if manifest is None:
-                raise StagingError(f"{self.folder.chunk_manifest(self.n)} is gone; run it again")
+            if manifest is None or not self.requires().complete():
+                raise StagingError(
+                    f"{self.table} chunk {self.n}: its file is not the plan's; run the same "
+                    f"command again: it is extracted anew"
+                )
             ChunkLoad(
                 client=client,
                 table=self.mapping,
@@ -84,13 +89,17 @@ class LoadTable(TableTask):
     def run(self) -> Iterator[Any]:
         plan = self.plan()
         yield [BulkUpload(n=chunk.n, **self.table_parameters) for chunk in plan.chunks]
-        failed = _failed(self.loads() or [])
+        loads = self.loads() or []
+        failed = _failed(loads)
         if failed > self.mapping.max_failed_rows:
+            chunks = [load.n for load in loads if _failed([load])]
             raise TooManyFailedRowsError(
                 f"{self.table}: {failed:,} rows failed, more than max_failed_rows = "
                 f"{self.mapping.max_failed_rows:,}; they and their reasons are in "
-                f"{self.folder.path / 'dead_letter'}. Later phases wait. Mend the cause, or raise "
-                f"max_failed_rows in tables.toml, and run the same command again"
+                f"{self.folder.path / 'dead_letter'}. Later phases wait. Mend the cause, have the "
+                f"{len(chunks)} chunk(s) with failed rows sent again, beginning with: kpcluigi "
+                f"reextract --table {self.table} --chunk {chunks[0]} --loaded, and run the same "
+                f"command again; or raise max_failed_rows in tables.toml"
             )
 
     def loads(self) -> list[LoadResult] | None:

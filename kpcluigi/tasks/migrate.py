@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 
 import luigi
 
 from kpcluigi import report, settings
-from kpcluigi.errors import KpcluigiError
-from kpcluigi.staging import refuse_stale
+from kpcluigi.errors import StagingError
+from kpcluigi.markers import Marker
+from kpcluigi.staging import make_private, refuse_stale, write_marker
 from kpcluigi.tasks.base import RunTask, fingerprint, select_tables
 from kpcluigi.tasks.reconcile import Reconcile
 from kpcluigi.tasks.root import open_run
@@ -37,10 +39,15 @@ class MigrateAll(RunTask):
         tables = self.selected
         settings.oracle_login()
         settings.salesforce_login()
-        if self.end_date < self.start_date:
-            raise KpcluigiError(f"--end-date {self.end_date} is before {self.start_date}")
-        settings.staging_root().mkdir(mode=0o700, parents=True, exist_ok=True)
         folder, window = self.run_folder, self.window
+        try:
+            make_private(settings.staging_root())
+            folder.path.mkdir(parents=True, exist_ok=True)
+            write_marker(folder.started, Marker())
+        except (OSError, StagingError) as error:
+            raise StagingError(
+                f"{folder.path} cannot be written to: {error}; see `root` under [staging]"
+            ) from None
         left_out = len(select_tables("")) - len(tables)
         folder.sweep()
         for name, table in tables.items():
@@ -48,7 +55,10 @@ class MigrateAll(RunTask):
 
         def end() -> None:
             summary = report.summarise(folder, list(tables.values()), window, left_out=left_out)
-            report.write(folder, summary)
-            print(report.last_lines(folder, summary))
+            print(report.last_lines(folder, summary), flush=True)
+            try:
+                report.write(folder, summary)
+            except (OSError, StagingError) as error:
+                print(f"kpcluigi: the report could not be written: {error}", file=sys.stderr)
 
         return end

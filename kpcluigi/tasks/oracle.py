@@ -10,7 +10,9 @@ import luigi
 import oracledb
 
 from kpcluigi import settings
+from kpcluigi.errors import OracleError
 from kpcluigi.oracle import Source, connect, describe_source, retrying
+from kpcluigi.oracle.connection import snapshot_lost
 from kpcluigi.tasks.base import ORACLE, TableTask, source_owner
 
 T = TypeVar("T")
@@ -46,11 +48,22 @@ class OracleTask(TableTask):
                 module="kpcluigi",
                 action=f"{action} {self.table}",
                 call_timeout=rules.call_timeout,
+                time_zone=self.mapping.source_zone,
             ) as connection:
                 owner = source_owner(self.mapping)
                 source = describe_source(connection, owner=owner, table=self.mapping)
                 return work(OracleSession(connection, source))
 
-        return retrying(
-            attempt, retries=rules.retries, delay=rules.retry_delay, tell=self.progress().tell
-        )
+        try:
+            return retrying(
+                attempt, retries=rules.retries, delay=rules.retry_delay, tell=self.progress().tell
+            )
+        except oracledb.Error as error:
+            advice = "Mend the cause and run the same command again"
+            if snapshot_lost(error):
+                advice = (
+                    "The plan's snapshot can no longer be read; start the table over at a new one "
+                    f"with: kpcluigi reextract --table {self.table} --loaded (rows that are in the "
+                    "org already are upserted), and run the same command again"
+                )
+            raise OracleError(f"{self.table} ({action}): {error}. {advice}") from error

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import luigi
-import requests
+import oracledb
 
 from kpcluigi import preflight, settings
-from kpcluigi.errors import ConfigurationError, StagingError
+from kpcluigi.errors import ConfigurationError, OracleError, SalesforceError
 from kpcluigi.markers import Plan, PreflightResult, RunIdentity
 from kpcluigi.oracle import connect, retrying
-from kpcluigi.staging import read_marker, write_marker
+from kpcluigi.staging import make_private, read_marker, write_marker
 from kpcluigi.tasks.base import ORACLE, RESOURCES, RunTask, salesforce_client, source_owner
-from kpcluigi.tasks.root import invocation, luigid_url, rpc
+from kpcluigi.tasks.root import invocation, luigid_url, require_luigid, rpc
 
 
 class Preflight(RunTask):
@@ -26,48 +29,82 @@ class Preflight(RunTask):
     priority = 100
 
     def complete(self) -> bool:
-        result = read_marker(self.run_folder.preflight, PreflightResult)
-        return result is not None and result.invocation == self.invocation and result.problem == ""
+        result = read_marker(self._marker, PreflightResult)
+        return result is not None and result.problem == ""
+
+    @property
+    def _marker(self) -> Path:
+        return self.run_folder.preflight(self.invocation)
 
     def run(self) -> None:
+        make_private(settings.staging_root())
         findings = preflight.Findings()
         problem = "interrupted"
         try:
-            self.check(findings)
+            identity = self.check(findings, tell=self.progress().tell)
+            self._bind_folder(identity)
             problem = ""
         except Exception as error:
             problem = str(error)
             raise
         finally:
-            result = PreflightResult(
-                invocation=self.invocation,
-                checks=findings.checks,
-                warnings=findings.warnings,
-                problem=problem,
+            write_marker(
+                self._marker,
+                PreflightResult(
+                    invocation=self.invocation,
+                    checks=findings.checks,
+                    warnings=findings.warnings,
+                    problem=problem,
+                ),
             )
-            write_marker(self.run_folder.preflight, result)
 
-    def check(self, findings: preflight.Findings) -> None:
-        """Make every check. Raises `KpcluigiError` that names all problems found."""
-        progress = self.progress()
-        folder = self.run_folder
-        folder.path.mkdir(parents=True, exist_ok=True)
-        preflight.check_limits(configured_limits(), limits_in_luigid(), findings)
+    def check(
+        self,
+        findings: preflight.Findings,
+        *,
+        tell: Callable[[str], None],
+        luigid_required: bool = True,
+    ) -> RunIdentity:
+        """Make every check and write nothing. Returns the two ends that were found.
+
+        Args:
+            tell: receives a line before each wait.
+            luigid_required: otherwise its absence is a warning.
+
+        Raises:
+            KpcluigiError: all problems that were found.
+        """
+        folder = self.run_folder.path
+        try:
+            preflight.check_limits(configured_limits(), limits_in_luigid(), findings)
+        except ConfigurationError as error:
+            found = findings.problems if luigid_required else findings.warnings
+            found.append(str(error))
         preflight.check_disk(
-            folder.path,
+            next(path for path in (folder, *folder.parents) if path.exists()),
             floor=int(settings.staging().min_free_gb * 1e9),
             rows_ahead=self._rows_ahead(),
             findings=findings,
         )
-        progress.tell("asking Oracle", 0.2)
-        database = self._check_oracle(findings)
-        progress.tell("asking Salesforce", 0.6)
-        with salesforce_client(progress) as client:
-            preflight.check_salesforce(client, self.selected, findings)
-            self._check_identity(client.org_id, client.url, database)
+        database = org_id = ""
+        try:
+            database = self._check_oracle(findings, tell)
+        except (OracleError, ConfigurationError) as error:
+            findings.problems.append(str(error))
+        url = settings.salesforce_login().url
+        try:
+            with salesforce_client(tell) as client:
+                preflight.check_salesforce(client, self.selected, findings)
+                org_id = client.org_id
+        except SalesforceError as error:
+            findings.problems.append(str(error))
+        identity = RunIdentity(org_id=org_id, org_url=url, oracle_database=database)
+        if database and org_id:
+            self._check_identity(identity, findings)
         findings.raise_problems()
+        return identity
 
-    def _check_oracle(self, findings: preflight.Findings) -> str:
+    def _check_oracle(self, findings: preflight.Findings, tell: Callable[[str], None]) -> str:
         login, rules = settings.oracle_login(), settings.oracle()
         owners = {name: source_owner(table) for name, table in self.selected.items()}
 
@@ -86,26 +123,33 @@ class Preflight(RunTask):
                 )
             return database, found
 
-        database, found = retrying(
-            check, retries=rules.retries, delay=rules.retry_delay, tell=self.progress().tell
-        )
+        try:
+            database, found = retrying(
+                check, retries=rules.retries, delay=rules.retry_delay, tell=tell
+            )
+        except oracledb.Error as error:
+            raise OracleError(
+                f"Oracle at {login.dsn} does not answer as it should: {error}; check "
+                f"KPC_ORACLE_DSN and the network"
+            ) from error
         findings.add(found)
         return database
 
-    def _check_identity(self, org_id: str, url: str, database: str) -> None:
+    def _check_identity(self, now: RunIdentity, findings: preflight.Findings) -> None:
         """The folder of another org or database must not be gone on with."""
-        now = RunIdentity(org_id=org_id, org_url=url, oracle_database=database)
         path = self.run_folder.identity
         before = read_marker(path, RunIdentity)
-        if before is None:
-            write_marker(path, now)
-        elif (before.org_id, before.oracle_database) != (now.org_id, now.oracle_database):
-            raise StagingError(
+        if before and (before.org_id, before.oracle_database) != (now.org_id, now.oracle_database):
+            findings.problems.append(
                 f"{self.run_folder.path} belongs to org {before.org_id} and database "
                 f"{before.oracle_database}, but the settings lead to org {now.org_id} and database "
                 f"{now.oracle_database}; correct the settings, or set another `root` under "
-                f"[staging]"
+                f"[staging]. ({path} says so)"
             )
+
+    def _bind_folder(self, identity: RunIdentity) -> None:
+        if read_marker(self.run_folder.identity, RunIdentity) is None:
+            write_marker(self.run_folder.identity, identity)
 
     def _rows_ahead(self) -> int:
         """Planned rows of the largest phase that have no chunk file yet; 0 before any plan."""
@@ -148,8 +192,6 @@ def limits_in_luigid() -> dict[str, int] | None:
     url = luigid_url()
     if url is None:
         return None
-    try:
-        listed = rpc(url, "resource_list")
-    except requests.RequestException as error:
-        raise ConfigurationError(f"luigid at {url} does not answer: {error}") from error
+    require_luigid(url)
+    listed = rpc(url, "resource_list")
     return {resource["name"]: int(resource["num_total"]) for resource in listed}

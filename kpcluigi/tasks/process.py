@@ -7,6 +7,7 @@ go on loading while the next run begins.
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_ASK_AGAIN = 2.0  # seconds
 
 
 class ChildGuard:
@@ -25,10 +27,11 @@ class ChildGuard:
     def __enter__(self) -> None:
         if not self._in_child:
             return
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        parent = os.getppid()
+        for number in (signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
         die_with_parent()
-        if os.getppid() != parent:
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:
             os._exit(1)  # the parent died before the kernel was asked
 
     def __exit__(
@@ -50,6 +53,16 @@ def interrupt_on_sigterm() -> None:
     """Let SIGTERM end the root process as Ctrl-C does: Luigi then ends its children."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        # An exception that falls into a hook of a fork is swallowed: ask again until it is heard
+        signal.setitimer(signal.ITIMER_REAL, _ASK_AGAIN)
         raise KeyboardInterrupt(f"signal {number}")
 
     signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGALRM, interrupt)
+
+
+def ignore_interrupts() -> None:
+    """At the end of the root process: the last lines are to be written whole."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)

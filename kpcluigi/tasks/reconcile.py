@@ -39,7 +39,7 @@ class Reconcile(TableTask):
         if totals is None or loads is None:
             raise StagingError(f"{self.folder.path}: markers are gone; run the same command again")
         progress = self.progress()
-        with salesforce_client(progress) as client:
+        with salesforce_client(progress.tell) as client:
             result = reconcile_counts(
                 client, self.mapping, self.window, plan=self.plan(), totals=totals, loads=loads
             )

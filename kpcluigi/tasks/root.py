@@ -24,12 +24,21 @@ from typing import Any
 import luigi
 import requests
 from luigi.configuration import LuigiConfigParser
+from luigi.retcodes import retcode
 
-from kpcluigi.errors import ConfigurationError, KpcluigiError
-from kpcluigi.tasks.process import interrupt_on_sigterm
+from kpcluigi.errors import ConfigurationError, CorruptMarkerError, KpcluigiError
+from kpcluigi.tasks.process import ignore_interrupts, interrupt_on_sigterm
 
 _INVOCATION = "KPCLUIGI_INVOCATION"
 _LUIGID_SECONDS = 5.0
+_INDISPENSABLE = (
+    ("retcode", "task_failed"),
+    ("retcode", "scheduling_error"),
+    ("retcode", "not_run"),
+    ("retcode", "unhandled_exception"),
+    ("worker", "check_complete_on_run"),
+    ("worker", "task_process_context"),
+)
 _opened_by: int | None = None
 
 # luigi.rpc reads these keys of [core] past luigi's own list of settings, which calls them unknown
@@ -71,6 +80,9 @@ def open_run(begin: Callable[[], Callable[[], None]]) -> None:
         if luigid is not None:
             require_luigid(luigid)
             wait_for_dead_workers(luigid)
+    except CorruptMarkerError as error:
+        print(f"kpcluigi: {error}", file=sys.stderr)
+        raise SystemExit(retcode().scheduling_error) from None
     except KpcluigiError as error:
         raise SystemExit(f"kpcluigi: {error}") from None
     interrupt_on_sigterm()
@@ -79,16 +91,27 @@ def open_run(begin: Callable[[], Callable[[], None]]) -> None:
 
 def _in_root_only(at_exit: Callable[[], None]) -> None:
     if os.getpid() == _opened_by:
+        ignore_interrupts()
         at_exit()
 
 
 def require_luigi_cfg() -> None:
-    """Without luigi.cfg there are no limits, no exit codes and one worker: refuse that."""
+    """Without luigi.cfg there are no limits, no exit codes and no guard over children: refuse that.
+
+    Raises:
+        ConfigurationError: there is none, or it lacks what a run depends on.
+    """
     candidates = [Path(path) for path in LuigiConfigParser._config_paths]
     if not any(path.is_file() for path in candidates):
         raise ConfigurationError(
             f"No luigi.cfg in {Path.cwd()}: run in the folder that holds it, "
             f"or name it with: export LUIGI_CONFIG_PATH=/path/to/luigi.cfg"
+        )
+    config = luigi.configuration.get_config()
+    if missing := [f"[{s}] {key}" for s, key in _INDISPENSABLE if not config.get(s, key, "")]:
+        raise ConfigurationError(
+            f"luigi.cfg lacks {', '.join(missing)}; copy these lines from the luigi.cfg that came "
+            f"with kpcluigi: without them a failed run could look like a good one"
         )
 
 
@@ -101,10 +124,10 @@ def luigid_url() -> str | None:
 
 
 def require_luigid(url: str) -> None:
-    """One request, its connection closed before anything is forked."""
+    """One question, its connection closed before anything is forked."""
     try:
-        requests.head(url, timeout=_LUIGID_SECONDS, headers={"Connection": "close"})
-    except requests.RequestException:
+        rpc(url, "resource_list")
+    except (requests.RequestException, KeyError):
         host, _, port = url.removeprefix("http://").partition(":")
         raise ConfigurationError(
             f"luigid does not answer at {url}: start it, in the folder that holds luigi.cfg, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 
@@ -91,4 +92,9 @@ def test_a_window_of_one_day_holds_that_whole_day(migration: Migration) -> None:
     assert migration.run("--start-date", day, "--end-date", day).code == 0
     reconciled = migration.marker("KPS_T_SALES_MD", "reconciled.json")
     assert reconciled["verdict"] == "PASS"
-    assert reconciled["source"] > 0
+    first = migration.folder / "KPS_T_SALES_MD" / "chunks" / "00001.csv.gz"
+    with gzip.open(first, "rt", encoding="utf-8", newline="") as text:
+        created = sorted(row["Oracle_Created_Date__c"] for row in csv.DictReader(text))
+    assert len(created) == reconciled["source"] > 0
+    assert created[0] >= "2024-02-28T17:00:00.000Z", "midnight in Bangkok"
+    assert created[-1] < "2024-02-29T17:00:00.000Z"

@@ -15,7 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kpcluigi.rehearsal.run import COMMAND, Rehearsal
+from kpcluigi.errors import ConfigurationError
+from kpcluigi.rehearsal.run import COMMAND, Rehearsal, refuse_unknown_columns
+from kpcluigi.tables import Table
 
 SCRIPTS = Path(sys.executable).parent
 KPCLUIGI = str(SCRIPTS / "kpcluigi")
@@ -46,10 +48,21 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_an_earlier_rehearsal_is_made_anew(tmp_path: Path) -> None:
-    Rehearsal(tmp_path / "r", 5_000)
-    (tmp_path / "r" / "data").mkdir()
-    Rehearsal(tmp_path / "r", 5_000)
-    assert not (tmp_path / "r" / "data").exists()
+    with Rehearsal(tmp_path / "r", 5_000):
+        (tmp_path / "r" / "data").mkdir()
+        with pytest.raises(ConfigurationError, match="Another rehearsal is at work"):
+            Rehearsal(tmp_path / "r", 5_000).__enter__()
+    with Rehearsal(tmp_path / "r", 5_000):
+        assert not (tmp_path / "r" / "data").exists()
+
+
+def test_a_mapping_that_the_sample_data_does_not_have_is_said(tables: dict[str, Table]) -> None:
+    table = tables["KPS_WEB_SALES"]
+    columns = {**table.columns, "REAL_COLUMN": table.columns["REMARK"]}
+    changed = {**tables, table.name: table.model_copy(update={"columns": columns})}
+    refuse_unknown_columns(tables)
+    with pytest.raises(ConfigurationError, match=r"KPS_WEB_SALES\.REAL_COLUMN"):
+        refuse_unknown_columns(changed)
 
 
 @pytest.mark.parametrize("rows", ["10", "many"])
