@@ -15,7 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-_ASK_AGAIN = 2.0  # seconds
+_ASK_AGAIN = 1.0  # seconds
 
 
 class ChildGuard:

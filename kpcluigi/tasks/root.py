@@ -173,7 +173,10 @@ def wait_for_dead_workers(url: str) -> None:
 
 
 def _is_dead(worker: Mapping[str, Any]) -> bool:
+    """Whether its process is gone while luigid still holds tasks as run by it."""
     pid = worker.get("pid")
+    if not worker.get("num_running"):
+        return False
     if worker.get("host") != socket.gethostname() or not isinstance(pid, int):
         return False
     try:

@@ -126,7 +126,7 @@ def test_a_refused_oracle_login_is_tried_once(migration: Migration) -> None:
         environment["KPC_ORACLE_PASSWORD"] = before
     assert ended.code == 30
     assert "ORA-01017" in ended.output
-    assert "Preflight: Oracle refused the login" in ended.output
+    assert "Oracle refused the login of KPC_READER" in ended.output[ended.output.rindex("phase") :]
     assert migration.rehearsal.oracle.stats()["refused_logins"] == 1
 
 

@@ -52,7 +52,8 @@ STAGES = {"extraction": extracting, "upload": uploading, "polling": polling}
 def slow_down(migration: Migration, stage: str) -> None:
     """Hold the stage open long enough to be hit in the middle of it."""
     if stage == "extraction":
-        migration.rehearsal.oracle.arm(on="fetch", match="ORDER BY t.SALES_ID", delay=3, times=2)
+        reads = "^SELECT t.*ORDER BY t.SALES_ID$"
+        migration.rehearsal.oracle.arm(on="execute", match=reads, delay=3, times=2)
     elif stage == "upload":
         migration.rehearsal.salesforce.arm(on="upload", delay=3, times=2)
     else:

@@ -58,7 +58,7 @@ def test_a_folder_of_an_earlier_rehearsal_is_made_anew(tmp_path: Path) -> None:
 
 def test_a_mapping_that_the_sample_data_does_not_have_is_said(tables: dict[str, Table]) -> None:
     table = tables["KPS_WEB_SALES"]
-    columns = {**table.columns, "REAL_COLUMN": table.columns["REMARK"]}
+    columns = {**table.columns, "REAL_COLUMN": table.columns[table.partition_column]}
     changed = {**tables, table.name: table.model_copy(update={"columns": columns})}
     refuse_unknown_columns(tables)
     with pytest.raises(ConfigurationError, match=r"KPS_WEB_SALES\.REAL_COLUMN"):

@@ -89,7 +89,7 @@ def test_an_unknown_table(project: Path) -> None:
 
 def test_a_window_that_ends_before_it_begins(project: Path) -> None:
     said = start(project, SETTINGS, "--start-date", "2024-01-01", "--end-date", "2023-01-01")
-    assert "2023-01-01 is before 2024-01-01" in said
+    assert "ends on 2023-01-01, before 2024-01-01" in said
 
 
 def test_every_mistake_of_tables_toml_at_once(project: Path) -> None:
