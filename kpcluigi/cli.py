@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
-from kpcluigi import report
+from kpcluigi import report, settings
 from kpcluigi.errors import KpcluigiError
 from kpcluigi.oracle import Window
 from kpcluigi.preflight import Findings
@@ -147,7 +147,7 @@ def _rows(text: str) -> int:
 
 def _rehearse(options: argparse.Namespace) -> int:
     try:
-        from kpcluigi.rehearsal.run import rehearse, serve
+        from kpcluigi.rehearsal.commands import rehearse, serve
     except ModuleNotFoundError as error:
         print(
             f"kpcluigi: the rehearsal needs {error.name}; install it with: "
@@ -167,6 +167,7 @@ def _check(options: argparse.Namespace) -> int:
         tables=options.tables,
     )
     require_luigi_cfg()
+    settings.validate()
     findings = Findings()
     try:
         task.check(findings, tell=_to_stderr, luigid_required=False)

@@ -73,6 +73,40 @@ class salesforce(luigi.Config):
     )
 
 
+def validate() -> None:
+    """Raises `ConfigurationError` naming every value of luigi.cfg that cannot be used."""
+    faults: list[str] = []
+    for section in (migration, staging, oracle, salesforce):
+        try:
+            values = section()
+        except ValueError as error:
+            faults.append(f"[{section.__name__}]: {error} {error.__cause__ or ''}".rstrip())
+            continue
+        for name, least in _LEAST.get(section.__name__, {}).items():
+            if getattr(values, name) < least:
+                faults.append(
+                    f"[{section.__name__}] {name} = {getattr(values, name)}: {least} or more"
+                )
+    if faults:
+        listed = "".join(f"\n  - {fault}" for fault in faults)
+        raise ConfigurationError(f"luigi.cfg has values that cannot be used:{listed}")
+
+
+_LEAST: dict[str, dict[str, float]] = {
+    "staging": {"min_free_gb": 0},
+    "oracle": {"call_timeout": 1, "retries": 0, "retry_delay": 0},
+    "salesforce": {
+        "timeout": 1,
+        "poll_interval": 0.05,
+        "poll_interval_max": 0.05,
+        "job_timeout": 1,
+        "max_file_size": 1_000_000,
+        "retries": 0,
+        "retry_delay": 0,
+    },
+}
+
+
 @dataclass(frozen=True)
 class OracleLogin:
     """Where and as whom to log in to Oracle."""

@@ -39,6 +39,7 @@ def _facts(summary: RunSummary, written_at: datetime) -> str:
                 **asdict(table),
                 "failures": [failure.model_dump(mode="json") for failure in table.failures],
                 "dead_letters": [str(path) for path in table.dead_letters],
+                "not_loaded": [str(path) for path in table.not_loaded],
             }
             for table in summary.tables
         ],

@@ -47,6 +47,8 @@ class TableSummary:
     chunks_extracted: int
     chunks_loaded: int
     changed_to_fit: int
+    not_loaded: list[Path] = field(default_factory=list)
+    """Chunk files, made or not, whose rows are not in the org yet; once the table is planned."""
     failures: list[Failure] = field(default_factory=list)
     dead_letters: list[Path] = field(default_factory=list)
 
@@ -175,6 +177,7 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
             for load, manifest in zip(loads, manifests, strict=True)
             if (known := load or manifest)
         ),
+        not_loaded=[folder.chunk_file(n) for n, load in enumerate(loads, 1) if load is None],
         failures=failures,
         dead_letters=dead_letters,
     )

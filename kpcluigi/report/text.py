@@ -11,6 +11,9 @@ from typing import Any
 from kpcluigi.report.summary import RunSummary, TableSummary
 from kpcluigi.staging import RunFolder
 
+NAMED = 10
+"""Chunks named at most in one line."""
+
 _COUNTS = ("planned", "extracted", "loaded", "failed", "in_org")
 _HEADINGS = ("phase", "table", "planned", "extracted", "loaded", "failed", "in org", "verdict")
 
@@ -53,6 +56,17 @@ def status_lines(folder: RunFolder, summary: RunSummary) -> list[str]:
         for failure in table.failures:
             where = table.table + (f" chunk {failure.n}" if failure.n is not None else "")
             lines.append(f"{where} ({failure.stage}): {failure.error}: {failure.message}")
+        if table.not_loaded:
+            named = ", ".join(str(int(path.name[:5])) for path in table.not_loaded[:NAMED])
+            more = (
+                ""
+                if len(table.not_loaded) <= NAMED
+                else f" and {len(table.not_loaded) - NAMED} more"
+            )
+            lines.append(
+                f"{table.table}: not loaded yet: chunk {named}{more} of {table.chunks}; "
+                f"first file {table.not_loaded[0]}"
+            )
         if table.dead_letters and table.failed:
             lines.append(
                 f"{table.table}: {table.failed:,} rows are in "

@@ -36,6 +36,7 @@ class MigrateAll(RunTask):
         Luigi forgets the options of its command line before the process ends, so all that the end
         needs is looked up here.
         """
+        settings.validate()
         tables = self.selected
         settings.oracle_login()
         settings.salesforce_login()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import luigi
@@ -80,17 +80,18 @@ class Preflight(RunTask):
         except ConfigurationError as error:
             found = findings.problems if luigid_required else findings.warnings
             found.append(str(error))
+        database = org_id = ""
+        statistics: dict[str, int] = {}
+        try:
+            database, statistics = self._check_oracle(findings, tell)
+        except (OracleError, ConfigurationError) as error:
+            findings.problems.append(str(error))
         preflight.check_disk(
             next(path for path in (folder, *folder.parents) if path.exists()),
             floor=int(settings.staging().min_free_gb * 1e9),
-            rows_ahead=self._rows_ahead(),
+            rows_ahead=self._rows_ahead(statistics),
             findings=findings,
         )
-        database = org_id = ""
-        try:
-            database = self._check_oracle(findings, tell)
-        except (OracleError, ConfigurationError) as error:
-            findings.problems.append(str(error))
         url = settings.salesforce_login().url
         try:
             with salesforce_client(tell) as client:
@@ -104,11 +105,14 @@ class Preflight(RunTask):
         findings.raise_problems()
         return identity
 
-    def _check_oracle(self, findings: preflight.Findings, tell: Callable[[str], None]) -> str:
+    def _check_oracle(
+        self, findings: preflight.Findings, tell: Callable[[str], None]
+    ) -> tuple[str, dict[str, int]]:
+        """Returns the database's name, and rows per table by its statistics."""
         login, rules = settings.oracle_login(), settings.oracle()
         owners = {name: source_owner(table) for name, table in self.selected.items()}
 
-        def check() -> tuple[str, preflight.Findings]:
+        def check() -> tuple[str, dict[str, int], preflight.Findings]:
             found = preflight.Findings()
             with connect(
                 dsn=login.dsn,
@@ -121,10 +125,10 @@ class Preflight(RunTask):
                 database = preflight.check_oracle(
                     connection, self.selected, owners, self.window, found
                 )
-            return database, found
+                return database, preflight.rows_by_statistics(connection, owners), found
 
         try:
-            database, found = retrying(
+            database, statistics, found = retrying(
                 check, retries=rules.retries, delay=rules.retry_delay, tell=tell
             )
         except oracledb.Error as error:
@@ -133,7 +137,7 @@ class Preflight(RunTask):
                 f"KPC_ORACLE_DSN and the network"
             ) from error
         findings.add(found)
-        return database
+        return database, statistics
 
     def _check_identity(self, now: RunIdentity, findings: preflight.Findings) -> None:
         """The folder of another org or database must not be gone on with."""
@@ -151,18 +155,21 @@ class Preflight(RunTask):
         if read_marker(self.run_folder.identity, RunIdentity) is None:
             write_marker(self.run_folder.identity, identity)
 
-    def _rows_ahead(self) -> int:
-        """Planned rows of the largest phase that have no chunk file yet; 0 before any plan."""
+    def _rows_ahead(self, statistics: Mapping[str, int]) -> int:
+        """Rows of the largest phase that are not staged yet: planned, or else by statistics."""
         phases: dict[int, int] = {}
         for name, table in self.selected.items():
             folder = self.run_folder.table(name)
             plan = read_marker(folder.plan, Plan)
-            for chunk in plan.chunks if plan else ():
-                done = (
-                    folder.chunk_manifest(chunk.n).exists() or folder.load_result(chunk.n).exists()
+            ahead = statistics.get(name, 0)
+            if plan is not None:
+                staged = (folder.chunk_manifest, folder.load_result)
+                ahead = sum(
+                    chunk.rows
+                    for chunk in plan.chunks
+                    if not any(path(chunk.n).exists() for path in staged)
                 )
-                if not done:
-                    phases[table.phase] = phases.get(table.phase, 0) + chunk.rows
+            phases[table.phase] = phases.get(table.phase, 0) + ahead
         return max(phases.values(), default=0)
 
 

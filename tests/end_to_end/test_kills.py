@@ -86,6 +86,8 @@ def test_the_same_command_finishes_what_was_killed(
     assert first.returncode != 0
     migration.wait_for("the end of all children", lambda: all_gone(pids), timeout=10)
 
+    if victim == "child":
+        assert f"{TABLE}: not loaded yet: chunk" in migration.output
     extracted = {path.name for path in migration.folder.glob(f"{TABLE}/chunks/*.json")}
     loaded = {path.name for path in migration.folder.glob(f"{TABLE}/loads/0000?.json")}
     assert finished_before <= loaded

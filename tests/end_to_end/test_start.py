@@ -92,6 +92,21 @@ def test_a_window_that_ends_before_it_begins(project: Path) -> None:
     assert "ends on 2023-01-01, before 2024-01-01" in said
 
 
+def test_senseless_settings(project: Path) -> None:
+    cfg = project / "luigi.cfg"
+    text = cfg.read_text("utf-8").replace("retries = 3", "retries = three")
+    cfg.write_text(text.replace("poll_interval = 5", "poll_interval = -1"), "utf-8")
+    said = start(project, SETTINGS)
+    assert "[oracle]" in said
+    assert "'three'" in said
+
+
+def test_a_luigi_cfg_that_hides_failures(project: Path) -> None:
+    cfg = project / "luigi.cfg"
+    cfg.write_text(cfg.read_text("utf-8").replace("task_failed = 30\n", ""), "utf-8")
+    assert "luigi.cfg lacks [retcode] task_failed" in start(project, SETTINGS)
+
+
 def test_every_mistake_of_tables_toml_at_once(project: Path) -> None:
     tables = project / "tables.toml"
     text = tables.read_text("utf-8")

@@ -45,14 +45,12 @@ STORE = SObject(
 )
 
 
-def write_org(path: Path, tables: Mapping[str, Table], *, seed: int = 20220101) -> None:
+def write_org(path: Path, tables: Mapping[str, Table]) -> None:
     """Make the DuckDB file that the Salesforce stand-in serves.
 
     Args:
         path: a file that does not exist yet.
         tables: the mapping, as `kpcluigi.tables.load_tables` returns it.
-        seed: that of `write_oracle`. Accounts and stores are the same for every seed, since rows
-            differ from seed to seed in which of them they use, not in what they are.
 
     Raises:
         ConfigurationError: a lookup's parent is no object of the mapping, nor Account or Store__c.

@@ -1,0 +1,124 @@
+"""`kpcluigi rehearse`: run the command that a user would type, or serve all that it needs."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from kpcluigi import report
+from kpcluigi.rehearsal.run import COMMAND, Rehearsal
+
+
+def rehearse(folder: Path, rows: int) -> int:
+    """Run the whole migration once; 0 only when every table's verdict is PASS."""
+    started = time.monotonic()
+    with Rehearsal(folder, rows, tell=_say) as rehearsal:
+        _say(f"Oracle stand-in      {rehearsal.oracle.dsn}")
+        _say(f"Salesforce stand-in  {rehearsal.salesforce.url}")
+        _say(f"visualiser           {rehearsal.visualiser}")
+        _say(f"$ {shlex.join(COMMAND)}")
+        log_path = rehearsal.folder / "luigi.log"
+        moving = time.monotonic()
+        with log_path.open("wb") as log:
+            process = rehearsal.start(log=log)
+            try:
+                _watch(rehearsal, process)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
+        seconds = time.monotonic() - moving
+        summary = rehearsal.summary()
+    print()
+    print("\n".join(report.status_lines(rehearsal.run_folder, summary)))
+    loaded = sum(table.loaded for table in summary.tables)
+    print(f"Files:  {rehearsal.run_folder.path}")
+    print(f"Log:    {log_path}")
+    print(
+        f"{loaded:,} rows in {seconds:.1f} s, {loaded / seconds:,.0f} rows/s "
+        f"({time.monotonic() - started:.1f} s with the sample data)"
+    )
+    if process.returncode == 0 and summary.green:
+        print("PASS: every row of every table is in the org.")
+        print("Next: kpcluigi rehearse --serve, to run, kill and run it again by hand.")
+        return 0
+    print(f"FAIL: luigi ended with exit code {process.returncode}; its log says why.")
+    return 1
+
+
+def serve(folder: Path, rows: int) -> int:
+    """Start everything, say how to use it from a second terminal, stay until Ctrl-C."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)  # a shell starts background jobs with Ctrl-C ignored
+    with Rehearsal(folder, rows, tell=_say) as rehearsal:
+        print()
+        print("In a second terminal, in this folder and this virtual environment:")
+        print()
+        for name, value in rehearsal.settings.items():
+            print(f"export {name}={shlex.quote(value)}")
+        print()
+        print(f"{shlex.join(COMMAND)}")
+        print()
+        print(f"Visualiser:       {rehearsal.visualiser}")
+        print(f"Files of the run: {rehearsal.run_folder.path}")
+        print("Kill it with `kill -9` and run it again: it goes on where it was. Ctrl-C ends all.")
+        sys.stdout.flush()
+        try:
+            _keep_luigid_up(rehearsal)
+        except KeyboardInterrupt:
+            print("\nstopped")
+    return 0
+
+
+def _keep_luigid_up(rehearsal: Rehearsal) -> None:
+    """As a service manager would: start luigid again when it is killed."""
+    while True:
+        assert rehearsal.luigid is not None
+        rehearsal.luigid.wait()
+        print(f"luigid ended with {rehearsal.luigid.returncode}; starting it again", flush=True)
+        rehearsal.start_luigid()
+
+
+def _watch(rehearsal: Rehearsal, process: subprocess.Popen[bytes]) -> None:
+    """Show how far the run is: one line, rewritten on a terminal, repeated elsewhere."""
+    total = sum(rehearsal.rows_in_window.values())
+    on_terminal = sys.stdout.isatty()
+    shown_at, last = 0.0, ""
+    started = time.monotonic()
+    while process.poll() is None:
+        summary = rehearsal.summary()
+        extracted = sum(t.extracted for t in summary.tables)
+        loaded = sum(t.loaded for t in summary.tables)
+        passed = sum(1 for t in summary.tables if t.verdict == report.PASS)
+        at_work = [t.table for t in summary.tables if t.verdict == "under way"]
+        line = (
+            f"{extracted:>9,} extracted  {loaded:>9,} loaded of {total:,}   "
+            f"{passed}/{len(summary.tables)} tables PASS   {' '.join(at_work)}"
+        )
+        now = time.monotonic()
+        if on_terminal:
+            width = max(20, shutil.get_terminal_size().columns - 8)
+            print(f"\r{now - started:5.0f} s {line[:width]:<{width}}", end="", flush=True)
+        elif line != last and now - shown_at > 3:
+            print(f"{now - started:5.0f} s {line}", flush=True)
+            shown_at, last = now, line
+        try:
+            process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            continue
+    if on_terminal:
+        print()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
