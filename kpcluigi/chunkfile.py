@@ -93,6 +93,10 @@ class ChunkWriter:
             cuts=self._cuts,
         )
 
+    def release(self) -> None:
+        """Give up the compressor, whether or not the stream was ended."""
+        self._gzip.close()
+
     def _write(self, batch: pl.DataFrame) -> None:
         data = to_csv(batch)
         self._gzip.write(data)
@@ -105,7 +109,11 @@ class ChunkWriter:
 def writing(path: Path, header: bytes) -> Iterator[ChunkWriter]:
     """A `ChunkWriter` whose file appears at `path` when the block ends well; close it inside."""
     with replacing(path) as file:
-        yield ChunkWriter(file, header)
+        writer = ChunkWriter(file, header)
+        try:
+            yield writer
+        finally:
+            writer.release()
 
 
 @dataclass(frozen=True)

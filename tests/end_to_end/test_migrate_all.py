@@ -86,6 +86,13 @@ def test_phases_run_one_after_another(migration: Migration) -> None:
     )
 
 
+def test_a_window_without_rows_is_reconciled_too(migration: Migration) -> None:
+    migration.tables = "KPS_R_POS_SUPPLIER"
+    assert migration.run("--start-date", "1999-01-01", "--end-date", "1999-12-31").code == 0
+    reconciled = migration.marker("KPS_R_POS_SUPPLIER", "reconciled.json")
+    assert (reconciled["verdict"], reconciled["source"], reconciled["chunks"]) == ("PASS", 0, 0)
+
+
 def test_a_window_of_one_day_holds_that_whole_day(migration: Migration) -> None:
     migration.tables = "KPS_T_SALES_MD"
     day = "2024-02-29"
