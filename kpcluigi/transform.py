@@ -154,7 +154,7 @@ def _expression(
 
 
 def _plain_text(name: str, kind: pl.DataType) -> pl.Expr:
-    """Any value as Oracle's TO_CHAR would print it, with LF for every line ending."""
+    """Any value as plain text: no exponent, no zeros at the end of a fraction, LF line ends."""
     if kind == pl.String:
         unix = pl.col(name).str.replace_all("\r\n", "\n", literal=True)
         return unix.str.replace_all("\r", "\n", literal=True)

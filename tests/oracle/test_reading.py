@@ -118,6 +118,26 @@ def make_tables(con: duckdb.DuckDBPyConnection) -> None:
         FROM range(20000) r(i)"""
     )
     create_table(
+        con,
+        Table(
+            "READER",
+            "ZONED",
+            (
+                Column("STAMP", "TIMESTAMP(6)", nullable=False),
+                Column("SEEN", "TIMESTAMP(6) WITH TIME ZONE"),
+                Column("SEEN_ON", "TIMESTAMP(6) WITH TIME ZONE"),
+                created,
+            ),
+            ("STAMP",),
+        ),
+    )
+    con.execute(
+        """INSERT INTO "READER"."ZONED" (STAMP, SEEN, SEEN_ON, CREATED_DATE)
+        SELECT TIMESTAMP '2024-01-01 00:00:00' + INTERVAL (i) MICROSECOND,
+            TIMESTAMP '2023-12-31 20:00:00', TIMESTAMP '2023-12-31 20:00:00',
+            TIMESTAMP '2024-06-01 12:00:00' FROM range(15000) r(i)"""
+    )
+    create_table(
         con, Table("READER", "EMPTY", (Column("ID", "NUMBER(10)", nullable=False), created))
     )
     create_table(
@@ -186,6 +206,28 @@ def test_rows_with_a_null_key_have_a_chunk_of_their_own(connection: oracledb.Con
     ]
     rows = pl.concat(read(connection, source, plan))
     assert sorted(rows["N"].to_list()) == list(range(20_000))
+
+
+def test_a_timestamp_key_keeps_its_microseconds_and_zones_are_the_databases(
+    connection: oracledb.Connection,
+) -> None:
+    table = mapping("ZONED", "STAMP", STAMP="text", SEEN="datetime", SEEN_ON="date")
+    source, plan = planned(connection, table)
+    assert [chunk.rows for chunk in plan.chunks] == [10_000, 5_000]
+    chunks = read(connection, source, plan)
+    assert [chunk.height for chunk in chunks] == [10_000, 5_000]
+    assert source.in_utc == {"SEEN"}
+    assert chunks[0]["SEEN"][0] == datetime(2023, 12, 31, 20)
+    assert chunks[0]["SEEN_ON"][0] == datetime(2024, 1, 1, 3), "the day as it stands in Bangkok"
+
+
+def test_a_type_that_cannot_become_the_mapped_one_is_refused(
+    connection: oracledb.Connection,
+) -> None:
+    with pytest.raises(OracleError, match=r"NUMBERS.NAME is DB_TYPE_VARCHAR, but .* as date"):
+        describe_source(
+            connection, owner="READER", table=mapping("NUMBERS", "ID", ID="text", NAME="date")
+        )
 
 
 def test_an_empty_window_has_no_chunk(connection: oracledb.Connection) -> None:
