@@ -44,6 +44,7 @@ class oracle(luigi.Config):
     dsn = luigi.Parameter(default="", description="host:port/service, or a TCPS descriptor.")
     user = luigi.Parameter(default="", description="A user who may only read.")
     schema = luigi.Parameter(default="", description="Owner of the tables; empty: the user.")
+    login_timeout = luigi.FloatParameter(default=60.0, description="Seconds to log in.")
     call_timeout = luigi.FloatParameter(default=1800.0, description="Seconds per round trip.")
     retries = luigi.IntParameter(default=3, description="Further tries after a passing error.")
     retry_delay = luigi.FloatParameter(
@@ -94,7 +95,7 @@ def validate() -> None:
 
 _LEAST: dict[str, dict[str, float]] = {
     "staging": {"min_free_gb": 0},
-    "oracle": {"call_timeout": 1, "retries": 0, "retry_delay": 0},
+    "oracle": {"login_timeout": 1, "call_timeout": 1, "retries": 0, "retry_delay": 0},
     "salesforce": {
         "timeout": 1,
         "poll_interval": 0.05,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
@@ -45,6 +47,7 @@ def connect(
     password: str,
     module: str,
     action: str = "",
+    login_timeout: float = 60,
     call_timeout: float = 0,
     time_zone: str = "UTC",
 ) -> Iterator[oracledb.Connection]:
@@ -53,15 +56,16 @@ def connect(
     Args:
         dsn: host:port/service or a full descriptor (TCPS goes by the descriptor).
         module: shown with `action` in V$SESSION and AWR, so that the DBA finds us.
+        login_timeout: seconds that logging in may take.
         call_timeout: seconds that one round trip may take; 0 for no limit.
         time_zone: in which naive values are compared with those that carry a zone.
 
     Raises:
         OracleError: the login failed; the text says what to check.
-        oracledb.Error: the connection failed in a way that a later try may get past.
+        oracledb.Error, TimeoutError: it failed in a way that a later try may get past.
     """
     try:
-        connection = oracledb.connect(user=user, password=password, dsn=dsn, expire_time=2)
+        connection = _login(dsn, user, password, login_timeout)
     except oracledb.Error as error:
         if passing(error):
             raise
@@ -83,9 +87,35 @@ def connect(
             connection.close()
 
 
-def snapshot_lost(error: oracledb.Error) -> bool:
+def _login(dsn: str, user: str, password: str, seconds: float) -> oracledb.Connection:
+    """Log in or give up: the driver waits for ever for a server that accepts and says nothing."""
+    outcome: queue.Queue[oracledb.Connection | BaseException] = queue.Queue()
+    given_up = threading.Event()
+
+    def attempt() -> None:
+        try:
+            connection = oracledb.connect(user=user, password=password, dsn=dsn, expire_time=2)
+        except Exception as error:  # noqa: BLE001  # it is raised in the thread that waits
+            outcome.put(error)
+            return
+        if given_up.is_set():
+            connection.close()
+        outcome.put(connection)
+
+    threading.Thread(target=attempt, name=f"login {dsn}", daemon=True).start()
+    try:
+        result = outcome.get(timeout=seconds)
+    except queue.Empty:
+        given_up.set()
+        raise TimeoutError(f"no answer to the login at {dsn} within {seconds:.0f} s") from None
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def snapshot_lost(error: BaseException) -> bool:
     """Whether the SCN that was asked for can no longer be read."""
-    return getattr(error.args[0], "code", 0) in SNAPSHOT_LOST
+    return bool(error.args) and getattr(error.args[0], "code", 0) in SNAPSHOT_LOST
 
 
 def passing(error: BaseException) -> bool:

@@ -47,6 +47,7 @@ class OracleTask(TableTask):
                 password=login.password,
                 module="kpcluigi",
                 action=f"{action} {self.table}",
+                login_timeout=rules.login_timeout,
                 call_timeout=rules.call_timeout,
                 time_zone=self.mapping.source_zone,
             ) as connection:
@@ -58,7 +59,7 @@ class OracleTask(TableTask):
             return retrying(
                 attempt, retries=rules.retries, delay=rules.retry_delay, tell=self.progress().tell
             )
-        except oracledb.Error as error:
+        except (oracledb.Error, TimeoutError) as error:
             advice = "Mend the cause and run the same command again"
             if snapshot_lost(error):
                 advice = (

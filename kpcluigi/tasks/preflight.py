@@ -120,6 +120,7 @@ class Preflight(RunTask):
                 password=login.password,
                 module="kpcluigi",
                 action="preflight",
+                login_timeout=rules.login_timeout,
                 call_timeout=rules.call_timeout,
             ) as connection:
                 database = preflight.check_oracle(
@@ -131,7 +132,7 @@ class Preflight(RunTask):
             database, statistics, found = retrying(
                 check, retries=rules.retries, delay=rules.retry_delay, tell=tell
             )
-        except oracledb.Error as error:
+        except (oracledb.Error, TimeoutError) as error:
             raise OracleError(
                 f"Oracle at {login.dsn} does not answer as it should: {error}; check "
                 f"KPC_ORACLE_DSN and the network"

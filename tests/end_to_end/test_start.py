@@ -29,7 +29,9 @@ def project(tmp_path: Path) -> Path:
     for name in ("luigi.cfg", "tables.toml"):
         shutil.copy(name, tmp_path / name)
     cfg = tmp_path / "luigi.cfg"
-    cfg.write_text(cfg.read_text().replace("scheduler_port = 8082", "scheduler_port = 9"))
+    # Luigi's lock on the command line must not see the other tests'
+    core = f"scheduler_port = 9\nlock_pid_dir = {tmp_path / 'locks'}"
+    cfg.write_text(cfg.read_text().replace("scheduler_port = 8082", core))
     return tmp_path
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import socket
+import threading
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -329,6 +332,20 @@ def test_a_lasting_error_is_not_tried_again(oracle: OracleStandIn) -> None:
         retrying(work, retries=3, delay=0.01, tell=tries.append)
     assert tries == []
     oracle.disarm()
+
+
+# The driver leaves its socket to the garbage collector when the other end hangs up on a login
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        dsn = f"127.0.0.1:{silent.getsockname()[1]}/KPC"
+        with pytest.raises(TimeoutError, match="no answer to the login") as refused:
+            with connect(dsn=dsn, user="x", password="y", module="test", login_timeout=0.5):
+                raise AssertionError("logged in")
+    assert passing(refused.value)
+    (waiting,) = (t for t in threading.enumerate() if t.name == f"login {dsn}")
+    waiting.join(10)
+    gc.collect()
 
 
 def test_nobody_listening_is_passing() -> None:
