@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from decimal import Decimal
 
@@ -26,7 +27,7 @@ _NUMBER_FUNCTIONS = {"+": "ora_add", "-": "ora_subtract", "*": "ora_multiply"}
 _SECONDS = {"DAY": 86400, "HOUR": 3600, "MINUTE": 60, "SECOND": 1}
 
 
-class Expressions:
+class Expressions(ABC):
     """Values and conditions in a scope. `functions` and `queries` add the rest."""
 
     def __init__(self, around: Surroundings, parameters: Parameters) -> None:
@@ -39,14 +40,17 @@ class Expressions:
         self._aliases += 1
         return f"_a{self._aliases}"
 
+    @abstractmethod
     def call(self, node: s.Call, scope: Scope) -> Typed:
-        raise NotImplementedError
+        """A function call as DuckDB SQL with its type."""
 
+    @abstractmethod
     def pseudo(self, name: str, scope: Scope) -> Typed | None:
-        raise NotImplementedError
+        """A pseudo column such as ROWNUM or SYSDATE; None where the name is none."""
 
+    @abstractmethod
     def subquery(self, query: s.Query, scope: Scope | None) -> tuple[str, list[Typed]]:
-        raise NotImplementedError
+        """A query inside an expression, and the types of its columns."""
 
     # -- values
 

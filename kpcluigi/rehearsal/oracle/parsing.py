@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -114,14 +115,16 @@ class Tokens:
         return s.Name(token.text)
 
 
-class Expressions(Tokens):
+class Expressions(Tokens, ABC):
     """Values and conditions. A value is never a condition, as in Oracle before 23ai."""
 
+    @abstractmethod
     def query(self) -> Query:
-        raise NotImplementedError
+        """A SELECT with its set operators; the parser of queries says how."""
 
+    @abstractmethod
     def order_by(self) -> tuple[s.OrderItem, ...]:
-        raise NotImplementedError
+        """ORDER BY and its items, if they come next."""
 
     # -- conditions
 
