@@ -170,7 +170,7 @@ def _check(options: argparse.Namespace) -> int:
     settings.validate()
     findings = Findings()
     try:
-        task.check(findings, tell=_to_stderr, luigid_required=False)
+        task.check(findings, tell=_to_stderr, interactive=True)
     finally:
         for line in findings.checks:
             print(f"ok       {line}")

@@ -160,10 +160,12 @@ def _tables(path: Path, changed: int) -> dict[str, Table]:
     return load_tables(path)
 
 
-def salesforce_client(tell: Callable[[str], None]) -> Client:
+def salesforce_client(tell: Callable[[str], None], *, retries: int | None = None) -> Client:
     """A client of the configured org. Open it in the process that uses it.
 
-    `tell` receives a line before each wait.
+    Args:
+        tell: receives a line before each wait.
+        retries: instead of the setting's.
     """
     login, rules = settings.salesforce_login(), settings.salesforce()
     return Client(
@@ -171,7 +173,7 @@ def salesforce_client(tell: Callable[[str], None]) -> Client:
         credentials=ClientCredentials(login.client_id, login.client_secret),
         api_version=rules.api_version,
         timeout=rules.timeout,
-        retries=rules.retries,
+        retries=rules.retries if retries is None else retries,
         retry_delay=rules.retry_delay,
         tell=tell,
     )

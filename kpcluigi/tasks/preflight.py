@@ -63,13 +63,14 @@ class Preflight(RunTask):
         findings: preflight.Findings,
         *,
         tell: Callable[[str], None],
-        luigid_required: bool = True,
+        interactive: bool = False,
     ) -> RunIdentity:
         """Make every check and write nothing. Returns the two ends that were found.
 
         Args:
             tell: receives a line before each wait.
-            luigid_required: otherwise its absence is a warning.
+            interactive: somebody waits for the answer: an end that does not answer is a problem
+                at once, and luigid may be down.
 
         Raises:
             KpcluigiError: all problems that were found.
@@ -78,12 +79,13 @@ class Preflight(RunTask):
         try:
             preflight.check_limits(configured_limits(), limits_in_luigid(), findings)
         except ConfigurationError as error:
-            found = findings.problems if luigid_required else findings.warnings
+            found = findings.warnings if interactive else findings.problems
             found.append(str(error))
         database = org_id = ""
         statistics: dict[str, int] = {}
         try:
-            database, statistics = self._check_oracle(findings, tell)
+            retries = 0 if interactive else settings.oracle().retries
+            database, statistics = self._check_oracle(findings, tell, retries)
         except (OracleError, ConfigurationError) as error:
             findings.problems.append(str(error))
         preflight.check_disk(
@@ -94,7 +96,8 @@ class Preflight(RunTask):
         )
         url = settings.salesforce_login().url
         try:
-            with salesforce_client(tell) as client:
+            retries = 0 if interactive else settings.salesforce().retries
+            with salesforce_client(tell, retries=retries) as client:
                 preflight.check_salesforce(client, self.selected, findings)
                 org_id = client.org_id
         except SalesforceError as error:
@@ -106,7 +109,7 @@ class Preflight(RunTask):
         return identity
 
     def _check_oracle(
-        self, findings: preflight.Findings, tell: Callable[[str], None]
+        self, findings: preflight.Findings, tell: Callable[[str], None], retries: int
     ) -> tuple[str, dict[str, int]]:
         """Returns the database's name, and rows per table by its statistics."""
         login, rules = settings.oracle_login(), settings.oracle()
@@ -130,7 +133,7 @@ class Preflight(RunTask):
 
         try:
             database, statistics, found = retrying(
-                check, retries=rules.retries, delay=rules.retry_delay, tell=tell
+                check, retries=retries, delay=rules.retry_delay, tell=tell
             )
         except (oracledb.Error, TimeoutError) as error:
             raise OracleError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -82,6 +83,26 @@ def test_luigid_is_not_running(project: Path) -> None:
     said = start(project, SETTINGS)
     assert "luigid does not answer at http://127.0.0.1:9" in said
     assert "luigid --address 127.0.0.1 --port 9" in said
+
+
+def test_the_check_names_both_ends_and_how_to_start_luigid(project: Path) -> None:
+    began = time.monotonic()
+    ended = subprocess.run(
+        [str(Path(sys.executable).parent / "kpcluigi"), "check"],
+        cwd=project,
+        env={**BARE, **SETTINGS},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert time.monotonic() - began < 15
+    assert "Oracle at 127.0.0.1:9/KPC does not answer" in ended.stderr
+    assert "http://127.0.0.1:9 does not answer" in ended.stderr
+    assert "luigid --address 127.0.0.1 --port 9" in ended.stdout
+    assert "Traceback" not in ended.stderr
+    assert not (project / "data").exists(), "it moves and writes nothing"
 
 
 def test_an_unknown_table(project: Path) -> None:
