@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -33,6 +33,7 @@ from kpcluigi.rehearsal.oracle import OracleStandIn
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
 from kpcluigi.rehearsal.sample.data import write_oracle
 from kpcluigi.rehearsal.sample.org import write_org
+from kpcluigi.rehearsal.sample.own import refuse_unknown_tables
 from kpcluigi.rehearsal.sample.schema import TABLES
 from kpcluigi.staging import RunFolder
 from kpcluigi.tables import Table, load_tables
@@ -108,7 +109,7 @@ class Rehearsal:
                 raise ConfigurationError(
                     f"No {name} in {Path.cwd()}: run `kpcluigi rehearse` in the project's folder"
                 )
-        refuse_unknown_columns(load_tables(Path("tables.toml")))
+        refuse_unknown_tables(load_tables(Path("tables.toml")), TABLES)
         self._lock = _claim(self.folder)
         try:
             self._make_data()
@@ -122,7 +123,8 @@ class Rehearsal:
         self._tell(f"making sample data for about {self.rows:,} rows in {self.folder}")
         _write_tables(Path("tables.toml"), self.folder / "tables.toml", self.chunk_rows)
         self.tables: dict[str, Table] = load_tables(self.folder / "tables.toml")
-        self.rows_in_window = write_oracle(self.folder / "oracle.duckdb", self.rows)
+        made = write_oracle(self.folder / "oracle.duckdb", self.rows, tables=self.tables)
+        self.rows_in_window = {name: made[name] for name in self.tables}
         write_org(self.folder / "org.duckdb", self.tables)
 
     def _start(self) -> None:
@@ -230,23 +232,6 @@ class Rehearsal:
         with (self.folder / "luigi.cfg").open("w", encoding="utf-8") as file:
             file.write("# Made from the project's luigi.cfg by `kpcluigi rehearse`.\n")
             parser.write(file)
-
-
-def refuse_unknown_columns(tables: Mapping[str, Table]) -> None:
-    """The sample data has the columns of the tables.toml that came with it."""
-    known = {name: set(table.by_name) for name, table in TABLES.items()}
-    unknown = [
-        f"{name}.{column}"
-        for name, table in tables.items()
-        for column in (*table.source_columns, *table.key, table.partition_column)
-        if column not in known.get(name, ())
-    ]
-    if unknown:
-        raise ConfigurationError(
-            f"The sample data has no {', '.join(dict.fromkeys(unknown))}: `kpcluigi rehearse` is "
-            f"for the tables.toml that came with kpcluigi. To see your own mapping at work, "
-            f"migrate a day of a test database (--start-date, --end-date) into a sandbox"
-        )
 
 
 def _claim(folder: Path) -> IO[str]:

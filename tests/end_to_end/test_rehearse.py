@@ -16,7 +16,9 @@ import psutil
 import pytest
 
 from kpcluigi.errors import ConfigurationError
-from kpcluigi.rehearsal.run import COMMAND, Rehearsal, refuse_unknown_columns
+from kpcluigi.rehearsal.run import COMMAND, Rehearsal
+from kpcluigi.rehearsal.sample.own import refuse_unknown_tables
+from kpcluigi.rehearsal.sample.schema import TABLES
 from kpcluigi.tables import Table
 
 SCRIPTS = Path(sys.executable).parent
@@ -56,13 +58,48 @@ def test_a_folder_of_an_earlier_rehearsal_is_made_anew(tmp_path: Path) -> None:
         assert not (tmp_path / "r" / "data").exists()
 
 
-def test_a_mapping_that_the_sample_data_does_not_have_is_said(tables: dict[str, Table]) -> None:
-    table = tables["KPS_WEB_SALES"]
-    columns = {**table.columns, "REAL_COLUMN": table.columns[table.partition_column]}
-    changed = {**tables, table.name: table.model_copy(update={"columns": columns})}
-    refuse_unknown_columns(tables)
-    with pytest.raises(ConfigurationError, match=r"KPS_WEB_SALES\.REAL_COLUMN"):
-        refuse_unknown_columns(changed)
+def test_columns_of_your_own_are_made_up(tmp_path: Path, tables: dict[str, Table]) -> None:
+    (tmp_path / "luigi.cfg").write_text(Path("luigi.cfg").read_text("utf-8"), "utf-8")
+    text = Path("tables.toml").read_text("utf-8")
+    start = text.index("[tables.KPS_R_POS_SUPPLIER]")
+    mine = """[tables.KPS_R_POS_SUPPLIER]
+phase = 1
+object = "Real_Pos__c"
+external_id = "Real_Key__c"
+key = ["REAL_KEY"]
+partition_column = "REAL_DAY"
+
+[tables.KPS_R_POS_SUPPLIER.columns]
+REAL_KEY = { field = "Real_Key__c", type = "text", length = 40 }
+REAL_DAY = { field = "Real_Day__c", type = "datetime" }
+REAL_NAME = { field = "Real_Name__c", type = "text", length = 12 }
+REAL_PRICE = { field = "Real_Price__c", type = "decimal", scale = 3 }
+REAL_FLAG = { field = "Real_Flag__c", type = "boolean" }
+REAL_DATE = { field = "Real_Date__c", type = "date" }
+REAL_STORE = { field = "Real_Store__c", type = "text", length = 10 }
+POS_MODEL = { field = "POS_Model__c", type = "text", length = 60 }
+
+[tables.KPS_R_POS_SUPPLIER.lookups]
+REAL_STORE = "Store__r.Store_Code__c"
+
+"""
+    end = text.index("# ── Phase 2")
+    (tmp_path / "tables.toml").write_text(text[:start] + mine + text[end:], "utf-8")
+    ended = subprocess.run(
+        [KPCLUIGI, "rehearse", "--rows", "5000"],
+        cwd=tmp_path,
+        env=BARE,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert re.search(r"KPS_R_POS_SUPPLIER +12 +12 +12 +0 +12  PASS", ended.stdout)
+
+    other = {**tables, "OTHER": tables["KPS_WEB_SALES"]}
+    with pytest.raises(ConfigurationError, match="no table OTHER"):
+        refuse_unknown_tables(other, TABLES)
 
 
 @pytest.mark.parametrize("rows", ["10", "many"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
 
 from kpcluigi.rehearsal.oracle.catalog import Table, create_table
+from kpcluigi.rehearsal.sample.own import refuse_unknown_tables, with_own_columns
 from kpcluigi.rehearsal.sample.rows import MACROS, OUTSIDE, RECIPES, Recipe
 from kpcluigi.rehearsal.sample.schema import OWNER, TABLES
+from kpcluigi.tables import Table as Mapped
 
 FEWEST_ROWS = 1_000
 """Below it a receipt could have fewer than one line."""
@@ -18,30 +21,41 @@ MEMORY_LIMIT = "1GB"
 LARGEST = "KPS_T_SALES_MD"
 
 
-def write_oracle(path: Path, rows: int, *, seed: int = 20220101) -> dict[str, int]:
+def write_oracle(
+    path: Path, rows: int, *, tables: Mapping[str, Mapped] | None = None, seed: int = 20220101
+) -> dict[str, int]:
     """Make the DuckDB file that the Oracle stand-in serves.
 
     Args:
         path: a file that does not exist yet.
         rows: rows of all tables together that were created from 2022-01-01 to 2024-12-31; every
             table has 40 more outside these days.
+        tables: what tables.toml maps; columns that the sample does not know are made up.
         seed: the same seed gives the same rows.
 
     Returns:
         Rows inside the window, by table.
     Raises:
+        ConfigurationError: `tables` has a table that the sample does not have.
         ValueError: fewer than 1,000 rows are asked for.
         FileExistsError: the file is there already.
     """
     if path.exists():
         raise FileExistsError(f"{path} exists; sample data goes into a new file")
+    tables = tables or {}
+    refuse_unknown_tables(tables, TABLES)
     counts = window_counts(rows)
     with duckdb.connect(path, config={"memory_limit": MEMORY_LIMIT}) as con:
         con.execute("SET enable_progress_bar = false")
         con.execute(_macros(counts, seed))
         for name, table in TABLES.items():
-            create_table(con, table)
-            con.execute(_insert(table, RECIPES[name], counts))
+            recipe = RECIPES[name]
+            if name in tables:
+                made, recipe = with_own_columns(table, recipe, tables[name])
+            else:
+                made = table
+            create_table(con, made)
+            con.execute(_insert(made, recipe, counts))
     return counts
 
 
