@@ -28,14 +28,12 @@ def extract_chunk(
     chunk: Chunk,
     folder: TableFolder,
     *,
-    fingerprint: str,
     min_free_bytes: int,
     tell: Callable[[int], None],
 ) -> ChunkManifest:
     """Stream the chunk into `chunks/0000n.csv.gz`, then write its manifest.
 
     Args:
-        fingerprint: of the mapping in force; it stands in the manifest.
         min_free_bytes: free space below which extraction stops.
         tell: receives the rows read so far, after every frame.
 
@@ -81,7 +79,7 @@ def extract_chunk(
         table=table.name,
         n=chunk.n,
         scn=plan.scn,
-        fingerprint=fingerprint,
+        fingerprint=plan.fingerprint,
         sql=chunk_sql(source, chunk, plan.scn),
         rows=written.rows,
         rejected=rejected,

@@ -126,12 +126,6 @@ class Table(_Strict):
         return tuple(dict.fromkeys((*self.columns, *self.lookups)))
 
     @property
-    def partition_field(self) -> str | None:
-        """The Salesforce field of the partition column, if it is mapped."""
-        column = self.columns.get(self.partition_column)
-        return column.field if column else None
-
-    @property
     def fields(self) -> tuple[str, ...]:
         """The header of this table's CSV: fields, then lookups."""
         return (*(c.field for c in self.columns.values()), *self.lookups.values())

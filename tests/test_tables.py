@@ -61,7 +61,7 @@ def test_every_other_table_takes_the_defaults(tables: dict[str, Table]) -> None:
 def test_every_window_is_of_created_date_in_bangkok(tables: dict[str, Table]) -> None:
     for table in tables.values():
         assert table.partition_column == "CREATED_DATE"
-        assert table.partition_field == "Oracle_Created_Date__c"
+        assert table.columns[table.partition_column].field == "Oracle_Created_Date__c"
         created = table.columns["CREATED_DATE"]
         assert created.type == "datetime"
         assert table.zone_of(created).key == "Asia/Bangkok"

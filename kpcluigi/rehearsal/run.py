@@ -71,7 +71,6 @@ class Rehearsal:
         rows: int,
         *,
         speed: Speed = Speed(),
-        chunk_rows: int = CHUNK_ROWS,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Say what is to be rehearsed; entering the context makes and starts it.
@@ -84,7 +83,6 @@ class Rehearsal:
         self.folder = folder.resolve()
         self.rows = rows
         self.speed = speed
-        self.chunk_rows = chunk_rows
         self.luigid: subprocess.Popen[bytes] | None = None
         self._tell = tell
 
@@ -121,7 +119,7 @@ class Rehearsal:
 
     def _make_data(self) -> None:
         self._tell(f"making sample data for about {self.rows:,} rows in {self.folder}")
-        _write_tables(Path("tables.toml"), self.folder / "tables.toml", self.chunk_rows)
+        _write_tables(Path("tables.toml"), self.folder / "tables.toml")
         self.tables: dict[str, Table] = load_tables(self.folder / "tables.toml")
         made = write_oracle(self.folder / "oracle.duckdb", self.rows, tables=self.tables)
         self.rows_in_window = {name: made[name] for name in self.tables}
@@ -261,10 +259,10 @@ def _claim(folder: Path) -> IO[str]:
     return lock
 
 
-def _write_tables(source: Path, target: Path, chunk_rows: int) -> None:
+def _write_tables(source: Path, target: Path) -> None:
     """The project's tables.toml with small chunks, so that there is something to watch."""
     text = source.read_text(encoding="utf-8")
-    small = re.sub(r"(?m)^(chunk_size\s*=\s*)[\d_]+", rf"\g<1>{chunk_rows}", text)
+    small = re.sub(r"(?m)^(chunk_size\s*=\s*)[\d_]+", rf"\g<1>{CHUNK_ROWS}", text)
     target.write_text(small, encoding="utf-8")
 
 

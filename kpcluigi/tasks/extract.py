@@ -55,7 +55,6 @@ class ExtractChunk(OracleTask):
                 plan,
                 chunk,
                 self.folder,
-                fingerprint=plan.fingerprint,
                 min_free_bytes=floor,
                 tell=lambda rows: progress.tell(
                     f"{rows:,} of {chunk.rows:,} rows", min(1.0, rows / max(1, chunk.rows))

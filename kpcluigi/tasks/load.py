@@ -83,13 +83,13 @@ class LoadTable(TableTask):
         yield PlanChunks(**self.table_parameters)
 
     def complete(self) -> bool:
-        loads = self.loads()
+        loads = loads_of(self)
         return loads is not None and _failed(loads) <= self.mapping.max_failed_rows
 
     def run(self) -> Iterator[Any]:
         plan = self.plan()
         yield [BulkUpload(n=chunk.n, **self.table_parameters) for chunk in plan.chunks]
-        loads = self.loads() or []
+        loads = loads_of(self) or []
         failed = _failed(loads)
         if failed > self.mapping.max_failed_rows:
             chunks = [load.n for load in loads if _failed([load])]
@@ -101,10 +101,6 @@ class LoadTable(TableTask):
                 f"reextract --table {self.table} --chunk {chunks[0]} --loaded, and run the same "
                 f"command again; or raise max_failed_rows in tables.toml"
             )
-
-    def loads(self) -> list[LoadResult] | None:
-        """The outcome of every chunk; None while one is missing."""
-        return loads_of(self)
 
 
 def loads_of(task: TableTask) -> list[LoadResult] | None:
