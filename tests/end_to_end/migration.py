@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from kpcluigi.rehearsal.run import COMMAND, Rehearsal
+from kpcluigi.salesforce import Client, ClientCredentials, count
 
 
 @dataclass
@@ -89,6 +90,15 @@ class Migration:
         pids = re.findall(rf"\[pid (\d+)\] Worker .* running   {task}\({chunk}", self.output)
         alive = [int(pid) for pid in pids if psutil.pid_exists(int(pid))]
         return alive[-1] if alive else None
+
+    def in_org(self, sobject: str, where: str) -> int:
+        """Rows of the org, counted past the command under test."""
+        settings = self.rehearsal.settings
+        credentials = ClientCredentials(
+            settings["KPC_SALESFORCE_CLIENT_ID"], settings["KPC_SALESFORCE_CLIENT_SECRET"]
+        )
+        with Client(settings["KPC_SALESFORCE_URL"], credentials=credentials) as client:
+            return count(client, sobject, where=where)
 
     def extractions(self, since: int) -> list[str]:
         """The actions under which chunks were read from Oracle since that log entry."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -67,6 +68,7 @@ def test_the_same_command_finishes_what_was_killed(
 ) -> None:
     migration.tables = TABLE
     slow_down(migration, stage)
+    started_at = datetime.now(UTC) + timedelta(seconds=1)  # the org keeps whole seconds
     first = migration.start()
     child = migration.wait_for(stage, lambda: STAGES[stage](migration))
     pids = pids_of(first)
@@ -109,6 +111,10 @@ def test_the_same_command_finishes_what_was_killed(
     assert not {f"{action.split()[1].zfill(5)}.json" for action in again} & extracted
     reconciled = migration.marker(TABLE, "reconciled.json")
     assert reconciled["salesforce"] == migration.rehearsal.rows_in_window[TABLE]
+    since_start = f"SystemModstamp >= {started_at:%Y-%m-%dT%H:%M:%SZ}"
+    assert migration.in_org("KPS_Sales__c", since_start) == reconciled["source"], (
+        "each row came by this test's runs, not by those of a test before"
+    )
     chunks = len(migration.marker(TABLE, "plan.json")["chunks"])
     handed_over = migration.rehearsal.salesforce.stats()["by_call"]["close"]
     assert handed_over == chunks, "a job that Salesforce had under way was sent again"
