@@ -10,10 +10,17 @@ from pathlib import Path
 
 from kpcluigi import report, settings
 from kpcluigi.errors import KpcluigiError
-from kpcluigi.oracle import Window
+from kpcluigi.incremental import latest_increment
 from kpcluigi.preflight import Findings
 from kpcluigi.reextract import reextract
-from kpcluigi.tasks.base import fingerprint, run_folder, select_tables, table_named
+from kpcluigi.tasks.base import (
+    FULL,
+    INCREMENTAL,
+    RunTask,
+    fingerprint,
+    org_folder,
+    table_named,
+)
 from kpcluigi.tasks.preflight import Preflight
 from kpcluigi.tasks.root import require_luigi_cfg
 from kpcluigi.version import VERSION
@@ -100,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         "table. Needs neither Oracle nor Salesforce nor luigid.",
     )
     _add_window(status)
+    _add_mode(status)
     status.set_defaults(command=_status)
 
     again = commands.add_parser(
@@ -118,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         "--chunk the table starts over with a new plan",
     )
     _add_window(again)
+    _add_mode(again)
     again.set_defaults(command=_reextract)
     return parser
 
@@ -134,6 +143,31 @@ def _add_window(parser: argparse.ArgumentParser) -> None:
         type=date.fromisoformat,
         default=date(2024, 12, 31),
         help="last day of the run's window (default 2024-12-31)",
+    )
+
+
+def _add_mode(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mode",
+        choices=[FULL, INCREMENTAL],
+        default=FULL,
+        help="incremental: the newest incremental run of that window's first day (default full)",
+    )
+
+
+def _run_of(options: argparse.Namespace) -> RunTask:
+    """The run that is meant, for its folder and its tables."""
+    until = ""
+    if options.mode == INCREMENTAL:
+        latest = latest_increment(org_folder(), options.start_date)
+        if latest is None:
+            raise KpcluigiError(
+                f"{org_folder()} has no incremental run from {options.start_date}; begin one with: "
+                f"luigi --module kpcluigi MigrateAll --mode incremental"
+            )
+        until = latest.path.name.rpartition("_")[2]
+    return RunTask(
+        start_date=options.start_date, end_date=options.end_date, mode=options.mode, until=until
     )
 
 
@@ -185,24 +219,26 @@ def _to_stderr(line: str) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
-    window = Window(options.start_date, options.end_date)
-    folder = run_folder(window)
+    run = _run_of(options)
+    folder = run.run_folder
     if not folder.path.is_dir():
         raise KpcluigiError(
             f"{folder.path}: no such run; begin it with: luigi --module kpcluigi MigrateAll"
         )
-    summary = report.summarise(folder, list(select_tables("").values()), window)
+    summary = report.summarise(folder, list(run.selected.values()), run.rows_in_words)
     print("\n".join(report.status_lines(folder, summary)))
     return 0
 
 
 def _reextract(options: argparse.Namespace) -> int:
-    window = Window(options.start_date, options.end_date)
+    run = _run_of(options)
     table = table_named(options.table.upper())
+    if table.name not in run.selected:
+        raise KpcluigiError(f"{table.name} is not part of {run.run_folder.path}")
     removed = reextract(
-        run_folder(window).table(table.name),
+        run.run_folder.table(table.name),
         table,
-        fingerprint(table, window),
+        fingerprint(table, run.window_of(table)),
         chunk=options.chunk,
         loaded=options.loaded,
     )

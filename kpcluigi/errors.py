@@ -9,6 +9,7 @@
     │   ├── ChunkChangedError     a chunk file no longer has the checksum of its manifest
     │   └── ChunkLockedError      another process is working on this chunk
     ├── OracleError               a statement or a connection that Oracle refused
+    │   ├── SnapshotLostError     Oracle forgot the state that the plan was made at
     │   └── RowCountError         a chunk did not hold the rows of its plan
     ├── SalesforceError           a request that Salesforce refused
     │   ├── AuthenticationError   no token for these credentials
@@ -60,6 +61,10 @@ class ChunkLockedError(StagingError):
 
 class OracleError(KpcluigiError):
     """Oracle refused a statement or a connection."""
+
+
+class SnapshotLostError(OracleError):
+    """The SCN that was asked for can no longer be read (ORA-01555 and its kin)."""
 
 
 class RowCountError(OracleError):

@@ -14,8 +14,8 @@ from kpcluigi import transform
 from kpcluigi.chunkfile import ChunkWriter, writing
 from kpcluigi.errors import RowCountError, StagingError
 from kpcluigi.markers import Chunk, ChunkManifest, Plan
-from kpcluigi.oracle import Source, Window, read_chunk
-from kpcluigi.oracle.plan import chunk_sql
+from kpcluigi.oracle import Source, read_chunk
+from kpcluigi.oracle.chunk import chunk_sql
 from kpcluigi.staging import TableFolder, write_marker
 from kpcluigi.tables import Table
 
@@ -23,7 +23,6 @@ from kpcluigi.tables import Table
 def extract_chunk(
     connection: oracledb.Connection,
     source: Source,
-    window: Window,
     plan: Plan,
     chunk: Chunk,
     folder: TableFolder,
@@ -44,13 +43,14 @@ def extract_chunk(
     """
     started = time.monotonic()
     table = source.table
+    scn = plan.scn_of(chunk.n)
     ledger = transform.FitLedger()
     header = transform.header(table)
     read = rejected = 0
     with ExitStack() as stack:
         writer = stack.enter_context(writing(folder.chunk_file(chunk.n), header))
         refused: ChunkWriter | None = None
-        for frame in read_chunk(connection, source, window, chunk, scn=plan.scn):
+        for frame in read_chunk(connection, source, chunk, scn=scn):
             _require_space(folder.path, min_free_bytes)
             read += frame.height
             reasons = transform.rejections(table, frame)
@@ -67,10 +67,12 @@ def extract_chunk(
                 text = transform.convert(whole, bad, in_utc=source.in_utc, ledger=ledger)
                 refused.add(text.insert_column(0, reasons.drop_nulls()))
             tell(read)
-        if read != chunk.rows and plan.scn is not None:
+        if chunk.rows is not None and read != chunk.rows and scn is not None:
             raise RowCountError(
                 f"{table.name} chunk {chunk.n}: planned {chunk.rows:,} rows, but Oracle gave "
-                f"{read:,} at the same SCN {plan.scn}; is {', '.join(table.key)} the table's key?"
+                f"{read:,} at the same SCN {scn}; nothing of it was kept. Have the table planned "
+                f"anew with: kpcluigi reextract --table {table.name} --loaded, and run the same "
+                f"command again"
             )
         if refused is not None:
             refused.close()
@@ -78,9 +80,9 @@ def extract_chunk(
     manifest = ChunkManifest(
         table=table.name,
         n=chunk.n,
-        scn=plan.scn,
+        scn=scn,
         fingerprint=plan.fingerprint,
-        sql=chunk_sql(source, chunk, plan.scn),
+        sql=chunk_sql(source, chunk, scn),
         rows=written.rows,
         rejected=rejected,
         fitted=ledger.columns,

@@ -6,11 +6,12 @@ written. Other programs may rely on the fields named in the README.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kpcluigi.tables import Strategy
 from kpcluigi.version import VERSION
 
 KeyType = Literal["number", "text", "datetime"]
@@ -44,17 +45,49 @@ class PreflightResult(Marker):
     """Why nothing was started; empty when all is well."""
 
 
+class Reread(BaseModel):
+    """A chunk that is read at a snapshot of its own."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scn: int | None
+    snapshot_at: datetime
+    reason: str
+
+
+class IncrementScope(Marker):
+    """increment.json: what an incremental run carries; written when it begins."""
+
+    start: date
+    """First day of the full run's window."""
+    until: datetime
+    since: dict[str, datetime | None]
+    """Table to the moment that its changes are carried from; None: all its rows."""
+    after: dict[str, str]
+    """Table to the run that it goes on from."""
+    skipped: list[str]
+    """Tables that tables.toml leaves out of incremental runs."""
+
+    def __str__(self) -> str:
+        earliest = min((moment for moment in self.since.values() if moment), default=self.start)
+        return f"changes of {earliest:%Y-%m-%d %H:%M}..{self.until:%Y-%m-%d %H:%M} UTC"
+
+
 class Chunk(BaseModel):
-    """A half-open key range: low <= key < high; None is an open end."""
+    """A half-open range: low <= key < high, or of ROWIDs; None is an open end."""
 
     model_config = ConfigDict(frozen=True)
 
     n: int
-    rows: int
+    rows: int | None
+    """None where the table is cut by ROWID: the sum of all chunks is known, and checked."""
+    by: Literal["key", "rowid"] = "key"
     low: list[str] | None = None
     high: list[str] | None = None
     null_keys: bool = False
     """The chunk of the rows whose key is NULL; it has no range."""
+    reread: Reread | None = None
+    """Set where the plan's snapshot could no longer be read when the chunk's turn came."""
 
 
 class Plan(Marker):
@@ -63,15 +96,43 @@ class Plan(Marker):
     table: str
     owner: str
     partition_column: str
+    window: str
     scn: int | None
     """The snapshot that all chunks are read at; None where FLASHBACK is not granted."""
+    snapshot_at: datetime
+    """The database's time of that snapshot, in UTC."""
     fingerprint: str
+    strategy: Strategy
     key: list[str]
     key_types: list[KeyType]
     rows: int
     sql: str
     seconds: float
+    notes: list[str]
+    """What the operator should know of how the table was cut."""
     chunks: list[Chunk]
+
+    def scn_of(self, n: int) -> int | None:
+        """The snapshot that chunk n is read at."""
+        reread = self.chunks[n - 1].reread
+        return self.scn if reread is None else reread.scn
+
+    def with_chunk(self, chunk: Chunk) -> Plan:
+        """The plan with one of its chunks in another state, and the rows that follow from it."""
+        chunks = [chunk if other.n == chunk.n else other for other in self.chunks]
+        known = [other.rows for other in chunks if other.rows is not None]
+        rows = sum(known) if len(known) == len(chunks) else self.rows
+        return self.model_copy(update={"chunks": chunks, "rows": rows})
+
+    def rows_of(self, n: int) -> int:
+        """The rows of chunk n; where only their sum is known, a guess."""
+        rows = self.chunks[n - 1].rows
+        return self.rows // len(self.chunks) if rows is None else rows
+
+    @property
+    def reread(self) -> list[Chunk]:
+        """The chunks that are read at a snapshot of their own."""
+        return [chunk for chunk in self.chunks if chunk.reread is not None]
 
 
 class Fitted(BaseModel):
@@ -112,14 +173,51 @@ class ChunkManifest(Marker):
         return sum(column.truncated + column.rounded for column in self.fitted.values())
 
 
+class ColumnTotals(BaseModel):
+    """One mapped column over one range of rows. Numbers are exact, as text.
+
+    For numbers all but `length` is set; for dates, `non_null`, `min` and `max`; for texts
+    `non_null`, `length`, and `min` and `max` in binary order; for LOBs `non_null` and `length`.
+    """
+
+    non_null: int
+    sum: str | None = None
+    avg: str | None = None
+    min: str | None = None
+    max: str | None = None
+    length: int | None = None
+    """Characters (of binary values: bytes) of all values together."""
+
+
+class RangeTotals(BaseModel):
+    """The rows of one day of the partition column."""
+
+    day: str
+    """YYYY-MM-DD, of the source's own clock."""
+    rows: int
+    columns: dict[str, ColumnTotals]
+
+
 class SourceTotals(Marker):
-    """source_totals.json: what Oracle says of the whole window at the plan's SCN."""
+    """source_totals.json: what Oracle says of the whole window, read after its last chunk."""
 
     table: str
     scn: int | None
+    """The plan's, unless it could no longer be read."""
     rows: int
+    ranges: list[RangeTotals]
+    """In the order of their days."""
+    total: dict[str, ColumnTotals]
+    """Every mapped column over all ranges."""
+    sample_limit: str
+    """A row is in the sample when its external id's MD5 begins with less than this."""
+    sample: dict[str, dict[str, str | None]]
+    """External id to the row as Oracle holds it: numbers and dates as text, LOBs cut."""
+    duplicate_keys: list[str]
+    """External ids of the sample that more than one row has."""
     sql: str
     seconds: float
+    notes: list[str] = []
 
 
 class JobOutcome(BaseModel):
@@ -203,6 +301,8 @@ class Reconciled(Marker):
     chunks: int
     changed_to_fit: int
     checks: list[Check]
+    notes: list[str] = []
+    """What is to be known of how the source was read."""
 
 
 class Failure(Marker):

@@ -18,16 +18,13 @@ from sqlalchemy.pool import StaticPool
 
 from kpcluigi.errors import OracleError, PreflightError, SalesforceError
 from kpcluigi.markers import Chunk, KeyType
-from kpcluigi.oracle import Source, Window, describe_source
+from kpcluigi.oracle import AnyWindow, Source, describe_source, take_snapshot
+from kpcluigi.oracle.chunk import chunk_binds, chunk_sql
 from kpcluigi.oracle.connection import passing
-from kpcluigi.oracle.plan import (
-    boundaries_sql,
-    chunk_binds,
-    chunk_sql,
-    null_keys_sql,
-    snapshot,
-)
-from kpcluigi.oracle.totals import totals_sql
+from kpcluigi.oracle.plan import boundaries_sql, count_sql, null_keys_sql
+from kpcluigi.oracle.rowids import EXTENTS_SQL, extent_binds, rowid
+from kpcluigi.oracle.snapshot import NOT_GRANTED
+from kpcluigi.oracle.totals import sample_limit, totals_sql
 from kpcluigi.salesforce import Client, describe
 from kpcluigi.tables import Table
 
@@ -83,7 +80,7 @@ def check_oracle(
     connection: oracledb.Connection,
     tables: Mapping[str, Table],
     owners: Mapping[str, str],
-    window: Window,
+    windows: Mapping[str, AnyWindow],
     findings: Findings,
 ) -> str:
     """Each column can be read, each statement is accepted. Returns the database's name."""
@@ -97,11 +94,13 @@ def check_oracle(
     sources: list[Source] = []
     for name, table in tables.items():
         try:
-            sources.append(describe_source(connection, owner=owners[name], table=table))
+            sources.append(
+                describe_source(connection, owner=owners[name], table=table, window=windows[name])
+            )
         except OracleError as error:
             findings.problems.append(str(error))
     findings.checks.append(f"Tables that can be read with all their mapped columns: {len(sources)}")
-    _check_statements(connection, sources, window, findings)
+    _check_statements(connection, sources, findings)
     _check_digits(sources, findings)
     _check_keys(connection, sources, findings)
     return database
@@ -121,23 +120,24 @@ def _check_digits(sources: list[Source], findings: Findings) -> None:
 
 
 def _check_statements(
-    connection: oracledb.Connection, sources: list[Source], window: Window, findings: Findings
+    connection: oracledb.Connection, sources: list[Source], findings: Findings
 ) -> None:
     """The database itself parses every statement, with its names and privileges; none is run."""
     without_snapshot: list[str] = []
     accepted = 0
     for source in sources:
-        scn = snapshot(connection, source)
+        scn = take_snapshot(connection, source).scn
         if scn is None:
             without_snapshot.append(source.name)
-        ends = [_ANY_KEY[kind] for kind in source.key_types]
-        chunk = Chunk(n=1, rows=0, low=ends, high=ends)
-        statements: list[tuple[str, dict[str, Any]]] = [
-            (boundaries_sql(source, scn), {**window.binds, "chunk_size": source.table.chunk_size}),
-            (chunk_sql(source, chunk, scn), chunk_binds(source, chunk, window)),
-            (null_keys_sql(source, scn), dict(window.binds)),
-            (totals_sql(source, scn), dict(window.binds)),
-        ]
+        statements = [*_statements(source, scn)]
+        if source.table.strategy == "rowid_range":
+            if _explains(connection, EXTENTS_SQL, extent_binds(source)):
+                statements += _rowid_statements(source, scn)
+            else:
+                findings.warnings.append(
+                    f"{source.name}: rowid_range needs SELECT on DBA_EXTENTS, which is not "
+                    f"granted; it will be cut by its key instead"
+                )
         accepted += len(statements)
         for sql, binds in statements:
             with connection.cursor() as cursor:
@@ -157,8 +157,46 @@ def _check_statements(
         )
 
 
+Statement = tuple[str, dict[str, Any]]
+
+
+def _statements(source: Source, scn: int | None) -> list[Statement]:
+    """Every form of statement that a table cut by its key is read with."""
+    ends = [_ANY_KEY[kind] for kind in source.key_types]
+    chunk = Chunk(n=1, rows=0, low=ends, high=ends)
+    binds = source.window_binds
+    return [
+        (boundaries_sql(source, scn), {**binds, "chunk_size": source.table.chunk_size}),
+        (chunk_sql(source, chunk, scn), chunk_binds(source, chunk)),
+        (null_keys_sql(source, scn), binds),
+        (totals_sql(source, scn), {**binds, "sample_limit": sample_limit(1, 1)}),
+    ]
+
+
+def _rowid_statements(source: Source, scn: int | None) -> list[Statement]:
+    """Those of a table that is cut by ROWID."""
+    ends = [rowid(1, 1, 1)]
+    chunk = Chunk(n=1, rows=None, by="rowid", low=ends, high=ends)
+    return [
+        (count_sql(source, scn), source.window_binds),
+        (chunk_sql(source, chunk, scn), chunk_binds(source, chunk)),
+    ]
+
+
+def _explains(connection: oracledb.Connection, sql: str, binds: Mapping[str, Any]) -> bool:
+    """Whether the database parses the statement, with what this user is granted."""
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(f"EXPLAIN PLAN FOR {sql}", dict(binds))
+        except oracledb.DatabaseError as error:
+            if getattr(error.args[0], "code", 0) not in NOT_GRANTED:
+                raise
+            return False
+    return True
+
+
 def _check_keys(connection: oracledb.Connection, sources: list[Source], findings: Findings) -> None:
-    """A key that is no primary key may hold duplicates, which a plan cannot cut."""
+    """Rows of one key are never cut apart; a key that many rows share makes a large chunk."""
     engine = sqlalchemy.create_engine(
         "oracle+oracledb://", creator=lambda: connection, poolclass=StaticPool
     )
@@ -178,7 +216,8 @@ def _check_keys(connection: oracledb.Connection, sources: list[Source], findings
         if not primary or not primary <= {part.upper() for part in source.table.key}:
             findings.warnings.append(
                 f"{source.name}: key {', '.join(source.table.key)} does not cover a primary key "
-                f"({', '.join(sorted(primary)) or 'there is none'}); it must be unique all the same"
+                f"({', '.join(sorted(primary)) or 'there is none'}); rows of one key share a "
+                f"chunk, however many they are"
             )
 
 

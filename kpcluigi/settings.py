@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import luigi
 
 from kpcluigi.errors import ConfigurationError
+from kpcluigi.oracle.hours import Hours, parse_hours
 
 
 class migration(luigi.Config):
@@ -26,6 +27,20 @@ class migration(luigi.Config):
 
     tables = luigi.Parameter(
         default="tables.toml", description="The file that maps every table; relative to here."
+    )
+    sample_rows = luigi.IntParameter(
+        default=1000, description="Rows per table that Oracle's totals show whole."
+    )
+
+
+class incremental(luigi.Config):
+    """`[incremental]`: what a run of `--mode incremental` carries."""
+
+    overlap_minutes = luigi.FloatParameter(
+        default=60.0, description="Reaches back before the end of the last run, for late commits."
+    )
+    lag_minutes = luigi.FloatParameter(
+        default=15.0, description="Ends before the present, for changes that are under way."
     )
 
 
@@ -44,6 +59,9 @@ class oracle(luigi.Config):
     dsn = luigi.Parameter(default="", description="host:port/service, or a TCPS descriptor.")
     user = luigi.Parameter(default="", description="A user who may only read.")
     schema = luigi.Parameter(default="", description="Owner of the tables; empty: the user.")
+    extraction_hours = luigi.Parameter(
+        default="", description="When tables may be read, 22:00-06:00 Asia/Bangkok; empty: always."
+    )
     login_timeout = luigi.FloatParameter(default=60.0, description="Seconds to log in.")
     call_timeout = luigi.FloatParameter(default=1800.0, description="Seconds per round trip.")
     retries = luigi.IntParameter(default=3, description="Further tries after a passing error.")
@@ -77,7 +95,7 @@ class salesforce(luigi.Config):
 def validate() -> None:
     """Raises `ConfigurationError` naming every value of luigi.cfg that cannot be used."""
     faults: list[str] = []
-    for section in (migration, staging, oracle, salesforce):
+    for section in (migration, incremental, staging, oracle, salesforce):
         try:
             values = section()
         except ValueError as error:
@@ -88,12 +106,18 @@ def validate() -> None:
                 faults.append(
                     f"[{section.__name__}] {name} = {getattr(values, name)}: {least} or more"
                 )
+    try:
+        parse_hours(oracle().extraction_hours)
+    except ValueError as error:
+        faults.append(f"[oracle] extraction_hours = {error}")
     if faults:
         listed = "".join(f"\n  - {fault}" for fault in faults)
         raise ConfigurationError(f"luigi.cfg has values that cannot be used:{listed}")
 
 
 _LEAST: dict[str, dict[str, float]] = {
+    "migration": {"sample_rows": 0},
+    "incremental": {"overlap_minutes": 0, "lag_minutes": 0},
     "staging": {"min_free_gb": 0},
     "oracle": {"login_timeout": 1, "call_timeout": 1, "retries": 0, "retry_delay": 0},
     "salesforce": {
@@ -183,6 +207,11 @@ def org_name() -> str:
         return str(ip_address(host)).replace(":", "_")
     except ValueError:
         return host.split(".")[0]
+
+
+def extraction_hours() -> Hours | None:
+    """When tables may be read; None: at any time."""
+    return parse_hours(oracle().extraction_hours)
 
 
 def tables_path() -> Path:

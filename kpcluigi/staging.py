@@ -3,6 +3,7 @@
     data/                                          [staging] root, 0700: it holds personal data
       kpc--uat/full_2022-01-01_2024-12-31/         org / mode and window
         run.json                                   the org and the database this folder belongs to
+        increment.json                             of an incremental run: from when, up to when
         started.json                               when the command was last started
         preflight/START.json                       what was checked at each start
         report.html  report.json                   written from the markers at every exit
@@ -60,6 +61,11 @@ class RunFolder:
     @property
     def identity(self) -> Path:
         return self.path / "run.json"
+
+    @property
+    def scope(self) -> Path:
+        """Of an incremental run."""
+        return self.path / "increment.json"
 
     @property
     def started(self) -> Path:
@@ -149,6 +155,15 @@ class TableFolder:
 
     def failure(self, stage: str, n: int | None) -> Path:
         return self.failures / (f"{stage}.json" if n is None else f"{stage}-{n:05d}.json")
+
+    @contextmanager
+    def plan_lock(self) -> Iterator[None]:
+        """Wait for the right to change the plan, as a chunk does that needs its own snapshot."""
+        path = self.path / ".locks" / "plan"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def chunk_lock(self, n: int) -> Iterator[None]:

@@ -11,10 +11,14 @@
     object = "KPS_Sales__c"                      Salesforce object
     external_id = "External_ID__c"               its external id field; one column must map to it
     key = ["SALES_ID"]                           column or columns that order and cut the table
+    strategy = "key_range"                       or "rowid_range": cut by where the rows lie
     partition_column = "CREATED_DATE"            the column that the window is applied to
     chunk_size = 500_000                         rows per chunk, a multiple of 10,000
     fetch_size = 50_000                          rows per round trip to Oracle
-    parallel_degree = 8                          PARALLEL hint of the planning pass, 0 for none
+    parallel_degree = 8                          PARALLEL hint of the passes over the whole table
+    order_by_parent = "TENANT_CODE"              rows of a chunk lie together by this lookup
+    watermark = ["UPDATED_DATE", "CREATED_DATE"] the first that is not NULL: last changed
+    incremental = "watermark"                    or "full" or "skip": in a run of --mode incremental
 
     [tables.KPS_T_SALES_MD.columns]
     SALES_AMOUNT = { field = "Sales_Amount__c", type = "decimal", scale = 2 }
@@ -48,6 +52,7 @@ from kpcluigi.errors import ConfigurationError
 BATCH_ROWS = 10_000
 """Rows in one internal batch of a Bulk API 2.0 job (Bulk API 2.0 Developer Guide, "Limits")."""
 
+Strategy = Literal["key_range", "rowid_range"]
 ColumnType = Literal["text", "decimal", "boolean", "date", "datetime"]
 
 OracleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_$#]{0,127}$")]
@@ -106,7 +111,16 @@ class Table(_Strict):
     partition_column: OracleName
     chunk_size: int = Field(default=1_000_000, ge=BATCH_ROWS, multiple_of=BATCH_ROWS)
     fetch_size: int = Field(default=10_000, ge=1, le=100_000)
+    strategy: Strategy = "key_range"
     parallel_degree: int = Field(default=0, ge=0, le=64)
+    order_by_parent: OracleName | None = None
+    """A lookup's column; rows of one parent then share a batch, and seldom wait for its lock."""
+    watermark: tuple[OracleName, ...] = Field(
+        default=("UPDATED_DATE", "CREATED_DATE"), min_length=1
+    )
+    """The first of these that is not NULL says when a row was last changed."""
+    incremental: Literal["watermark", "full", "skip"] = "watermark"
+    """What an incremental run does with this table."""
     records_per_job: int | None = Field(default=None, ge=BATCH_ROWS, multiple_of=BATCH_ROWS)
     """Rows per Bulk job at most; without it a job is as large as the byte cap allows."""
     max_failed_rows: int = Field(default=0, ge=0)
@@ -137,8 +151,8 @@ class Table(_Strict):
     def fingerprint(self, *facts: str) -> str:
         """SHA-256 over all that changes the bytes of a chunk: the mapping and `facts`."""
         mapping = self.model_dump(
-            include={"name", "owner", "key", "partition_column", "source_zone", "object",
-                     "external_id", "columns", "lookups"}
+            include={"name", "owner", "key", "partition_column", "order_by_parent", "source_zone",
+                     "object", "external_id", "columns", "lookups"}
         )  # fmt: skip
         text = json.dumps([mapping, *facts], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -239,6 +253,9 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[str]:
     for part in key if isinstance(key, list | tuple) else ():
         if part not in columns:
             yield f"key: {part} is not among the columns; expected a mapped column"
+    parent = raw.get("order_by_parent")
+    if isinstance(parent, str) and parent not in (lookups if isinstance(lookups, dict) else {}):
+        yield f"order_by_parent: {parent} is not among the lookups; expected one of their columns"
 
 
 def _shared_objects(tables: list[Table]) -> Iterator[str]:

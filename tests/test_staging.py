@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -47,13 +48,17 @@ def plan(fingerprint: str = "f", chunks: int = 3) -> Plan:
         table=TABLE,
         owner="TMS",
         partition_column="CREATED_DATE",
+        window="2024-01-01..2024-12-31",
         scn=7,
+        snapshot_at=datetime(2025, 1, 1, tzinfo=UTC),
         fingerprint=fingerprint,
+        strategy="key_range",
         key=["SALES_ID"],
         key_types=["number"],
         rows=10 * chunks,
         sql="SELECT",
         seconds=0.1,
+        notes=[],
         chunks=[Chunk(n=n, rows=10) for n in range(1, chunks + 1)],
     )
 

@@ -23,11 +23,11 @@ from kpcluigi.errors import OracleError
 T = TypeVar("T")
 
 PASSING = frozenset(
-    {18, 20, 54, 60, 1033, 1034, 1089, 4031, 8103, 12170, 12514, 12516, 12519, 12520, 12537,
+    {18, 20, 54, 60, 1033, 1034, 1089, 1652, 4031, 8103, 12170, 12514, 12516, 12519, 12520, 12537,
      12541, 12571}
 )  # fmt: skip
 """ORA- numbers that a later try can get past: sessions or processes used up, a restart under way,
-a lock, memory that others hold, a listener that is not ready, a lost link."""
+a lock, memory or sort space that others hold, a listener that is not ready, a lost link."""
 
 PASSING_DRIVER = frozenset({"DPY-1001", "DPY-4005", "DPY-4011", "DPY-4024", "DPY-6005", "DPY-6000"})
 """The driver's own: connection gone, pool wait, broken pipe, call time-out, no route."""

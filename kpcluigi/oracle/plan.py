@@ -1,98 +1,130 @@
-"""Cutting a table into chunks: one pass over the key, at one SCN.
+"""Cutting a table into chunks: one pass over it, at one SCN.
 
-A chunk is a half-open key range; the first has no lower and the last no upper end, so that together
-they hold every row of the window exactly once. Rows whose key is NULL have a chunk of their own.
+A chunk is a half-open range of keys or of ROWIDs; the first has no lower and the last no upper end,
+so that together they hold every row of the window exactly once. Rows whose key is NULL have a chunk
+of their own.
 """
 
 from __future__ import annotations
 
 import time
-from decimal import Decimal
 from typing import Any
 
 import oracledb
 
-from kpcluigi.markers import Chunk, KeyType, Plan
-from kpcluigi.oracle.source import Source, Window, number_as_text
+from kpcluigi.markers import Chunk, Plan
+from kpcluigi.oracle.rowids import boundaries, read_extents
+from kpcluigi.oracle.snapshot import NOT_GRANTED, take_snapshot
+from kpcluigi.oracle.source import Source, number_as_text
 
-_SCN_STATEMENTS = (
-    "SELECT dbms_flashback.get_system_change_number FROM dual",
-    "SELECT current_scn FROM v$database",
+NO_SNAPSHOT = (
+    "no consistent snapshot: rows that change while the table is read may be read in either state "
+    "(FLASHBACK on the table and EXECUTE on DBMS_FLASHBACK are not granted)"
 )
-_NOT_GRANTED = frozenset({904, 942, 1031, 6550, 990, 1720})
 
 
-def plan_chunks(
-    connection: oracledb.Connection, source: Source, window: Window, *, fingerprint: str
-) -> Plan:
-    """Boundaries and rows per chunk, from one pass over the key.
+def plan_chunks(connection: oracledb.Connection, source: Source, *, fingerprint: str) -> Plan:
+    """Chunks by the strategy of the mapping, from one pass over the table.
 
-    The PARALLEL hint of the mapping serves this pass alone.
+    The PARALLEL hint of the mapping serves this pass and that of the totals, and no other.
     """
     started = time.monotonic()
-    scn = snapshot(connection, source)
-    sql = boundaries_sql(source, scn)
-    table = source.table
-    with connection.cursor() as cursor:
-        cursor.arraysize = 1000
-        cursor.execute(sql, {**window.binds, "chunk_size": table.chunk_size})
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-        null_rows = 0
-        if source.key_nullable:
-            cursor.execute(null_keys_sql(source, scn), window.binds)
-            (null_rows,) = cursor.fetchone() or (0,)
-    chunks = _chunks(found, table.chunk_size)
-    if null_rows:
-        chunks.append(Chunk(n=len(chunks) + 1, rows=null_rows, null_keys=True))
+    snapshot = take_snapshot(connection, source)
+    notes = [] if snapshot.scn is not None else [NO_SNAPSHOT]
+    strategy = source.table.strategy
+    cut = None
+    if strategy == "rowid_range":
+        cut = _by_rowid(connection, source, snapshot.scn, notes)
+        if cut is None:
+            strategy = "key_range"
+    sql, rows, chunks = cut or _by_key(connection, source, snapshot.scn)
     return Plan(
-        table=table.name,
+        table=source.table.name,
         owner=source.owner,
-        partition_column=table.partition_column,
-        scn=scn,
+        partition_column=source.table.partition_column,
+        window=str(source.window),
+        scn=snapshot.scn,
+        snapshot_at=snapshot.at,
         fingerprint=fingerprint,
-        key=list(table.key),
+        strategy=strategy,
+        key=list(source.table.key),
         key_types=source.key_types,
-        rows=sum(chunk.rows for chunk in chunks),
+        rows=rows,
         sql=sql,
         seconds=round(time.monotonic() - started, 3),
+        notes=notes,
         chunks=chunks,
     )
 
 
-def snapshot(connection: oracledb.Connection, source: Source) -> int | None:
-    """The present SCN, if this user may ask for it and read this table as of it; else None."""
-    for statement in _SCN_STATEMENTS:
-        with connection.cursor() as cursor:
-            try:
-                cursor.execute(statement)
-                (scn,) = cursor.fetchone()
-                cursor.execute(f"SELECT 1 {source.from_clause(int(scn))} WHERE ROWNUM = 1")
-            except oracledb.DatabaseError as error:
-                if getattr(error.args[0], "code", 0) not in _NOT_GRANTED:
-                    raise
-            else:
-                return int(scn)
-    return None
+Cut = tuple[str, int, list[Chunk]]
+"""The statement of the pass, the rows of the table, its chunks."""
+
+
+def _by_key(connection: oracledb.Connection, source: Source, scn: int | None) -> Cut:
+    sql = boundaries_sql(source, scn)
+    size = source.table.chunk_size
+    with connection.cursor() as cursor:
+        cursor.arraysize = 1000
+        cursor.execute(sql, {**source.window_binds, "chunk_size": size})
+        chunks = _ranges(cursor.fetchall(), size)
+        if source.key_nullable:
+            cursor.execute(null_keys_sql(source, scn), source.window_binds)
+            (null_rows,) = cursor.fetchone() or (0,)
+            if null_rows:
+                chunks.append(Chunk(n=len(chunks) + 1, rows=null_rows, null_keys=True))
+    return sql, sum(chunk.rows or 0 for chunk in chunks), chunks
+
+
+def _by_rowid(
+    connection: oracledb.Connection, source: Source, scn: int | None, notes: list[str]
+) -> Cut | None:
+    """None, and a note that says why, where the table cannot be cut so."""
+    asked = "rowid_range was asked for, the table is cut by its key instead"
+    try:
+        extents = read_extents(connection, source)
+    except oracledb.DatabaseError as error:
+        if getattr(error.args[0], "code", 0) not in NOT_GRANTED:
+            raise
+        notes.append(f"{asked}: SELECT on DBA_EXTENTS is not granted ({error})")
+        return None
+    if not extents:
+        notes.append(f"{asked}: Oracle lists no extents of {source.name}; is it a view?")
+        return None
+    sql = count_sql(source, scn)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, source.window_binds)
+        (rows,) = cursor.fetchone() or (0,)
+    if not rows:
+        return sql, 0, []
+    cuts = [[rowid] for rowid in boundaries(extents, rows=rows, chunk_size=source.table.chunk_size)]
+    ends = zip([None, *cuts], [*cuts, None], strict=True)
+    chunks = [
+        Chunk(n=i, rows=None, by="rowid", low=low, high=high)
+        for i, (low, high) in enumerate(ends, 1)
+    ]
+    return sql, rows, chunks
 
 
 def boundaries_sql(source: Source, scn: int | None) -> str:
-    """The first key of every chunk with its row number, and the last row with its.
+    """The key that stands at the start of every chunk, and the last row's.
 
-    Each row is (key columns …, row number). One sort of the keys, or one walk over an index that
-    holds key and partition column; nothing else is kept, so it needs no more than that of TEMP.
+    Each row is (key columns …, rank of the key, row number): equal keys share a rank, which is how
+    a chunk begins before the first of them, wherever among them the boundary fell. One sort of the
+    keys, or one walk over an index that holds key and partition column; nothing else is kept, so it
+    needs no more than that of TEMP.
     """
     table = source.table
     keys = [f"t.{part}" for part in table.key]
     named = ", ".join(f"{key} AS k{i}" for i, key in enumerate(keys))
-    order = ", ".join(keys)
-    hint = f"/*+ PARALLEL(t, {table.parallel_degree}) */ " if table.parallel_degree else ""
+    order = f"OVER (ORDER BY {', '.join(keys)})"
     not_null = "".join(f" AND {key} IS NOT NULL" for key in keys) if source.key_nullable else ""
-    picked = ", ".join([*(_as_text(source, i) for i in range(len(keys))), "rn"])
+    picked = ", ".join([*(_as_text(source, i) for i in range(len(keys))), "first_rn", "rn"])
     return (
         f"SELECT {picked} FROM ("
-        f"SELECT {hint}{named}, ROW_NUMBER() OVER (ORDER BY {order}) AS rn, "
-        f"LEAD({keys[0]}) OVER (ORDER BY {order}) AS following {source.from_clause(scn)} "
-        f"WHERE {source.in_window}{not_null}) "
+        f"SELECT {source.parallel_hint}{named}, RANK() {order} AS first_rn, "
+        f"ROW_NUMBER() {order} AS rn, LEAD({keys[0]}) {order} AS following "
+        f"{source.from_clause(scn)} WHERE {source.in_window}{not_null}) "
         f"WHERE MOD(rn, :chunk_size) = 1 OR following IS NULL ORDER BY rn"
     )
 
@@ -103,47 +135,15 @@ def null_keys_sql(source: Source, scn: int | None) -> str:
     return f"SELECT COUNT(*) {source.from_clause(scn)} WHERE {source.in_window} AND ({nulls})"
 
 
-def chunk_sql(source: Source, chunk: Chunk, scn: int | None) -> str:
-    """The statement that reads one chunk, in the order of its key."""
-    table = source.table
-    keys = [f"t.{part}" for part in table.key]
-    conditions = [source.in_window]
-    if chunk.null_keys:
-        conditions.append("(" + " OR ".join(f"{key} IS NULL" for key in keys) + ")")
-    else:
-        if source.key_nullable:
-            conditions.extend(f"{key} IS NOT NULL" for key in keys)
-        if chunk.low is not None:
-            conditions.append(_at_or_above(source, "low"))
-        if chunk.high is not None:
-            conditions.append(f"NOT {_at_or_above(source, 'high')}")
+def count_sql(source: Source, scn: int | None) -> str:
+    """How many rows the window has."""
     return (
-        f"SELECT {source.select_list} {source.from_clause(scn)} "
-        f"WHERE {' AND '.join(conditions)} ORDER BY {', '.join(keys)}"
+        f"SELECT {source.parallel_hint}COUNT(*) {source.from_clause(scn)} WHERE {source.in_window}"
     )
 
 
-def chunk_binds(source: Source, chunk: Chunk, window: Window) -> dict[str, Any]:
-    """The binds of `chunk_sql`."""
-    binds: dict[str, Any] = dict(window.binds)
-    for side, values in (("low", chunk.low), ("high", chunk.high)):
-        for i, (value, kind) in enumerate(zip(values or (), source.key_types, strict=False)):
-            binds[f"{side}{i}"] = _bind(value, kind)
-    return binds
-
-
-def _at_or_above(source: Source, side: str) -> str:
-    """key >= bound, column by column: Oracle has no ordered comparison of row values."""
-    keys = [f"t.{part}" for part in source.table.key]
-    bounds = [_placeholder(source, i, f":{side}{i}") for i in range(len(keys))]
-    condition = f"{keys[-1]} >= {bounds[-1]}"
-    for key, bound in reversed(list(zip(keys[:-1], bounds[:-1], strict=True))):
-        condition = f"({key} > {bound} OR ({key} = {bound} AND {condition}))"
-    return f"({condition})"
-
-
 def _as_text(source: Source, i: int) -> str:
-    """A key column as text that `_placeholder` turns back into the same value."""
+    """A key column as text that a chunk's statement turns back into the same value."""
     column = source.key_columns[i]
     if column.kind == "number":
         return f"{number_as_text(f'k{i}')} AS k{i}"
@@ -152,29 +152,15 @@ def _as_text(source: Source, i: int) -> str:
     return f"k{i}"
 
 
-def _placeholder(source: Source, i: int, name: str) -> str:
-    column = source.key_columns[i]
-    if column.kind != "datetime":
-        return name
-    function = "TO_TIMESTAMP" if "FF" in column.date_format else "TO_DATE"
-    return f"{function}({name}, '{column.date_format}')"
-
-
-def _bind(value: str, kind: KeyType) -> Any:
-    return Decimal(value) if kind == "number" else value
-
-
-def _chunks(found: list[tuple[Any, ...]], chunk_size: int) -> list[Chunk]:
-    """Boundary rows (key texts …, row number), the table's last row at the end, as ranges."""
+def _ranges(found: list[tuple[Any, ...]], chunk_size: int) -> list[Chunk]:
+    """Chunks from the rows of `boundaries_sql`; a key that fills several has one of its own."""
     total = found[-1][-1] if found else 0
-    firsts = [row for row in found if row[-1] % chunk_size == 1]
-    lows = [[str(part) for part in row[:-1]] for row in firsts]
+    starts = {
+        first: [str(part) for part in key] for *key, first, rn in found if rn % chunk_size == 1
+    }
+    firsts = [*starts, total + 1]
+    lows = [*starts.values(), None]
     return [
-        Chunk(
-            n=i + 1,
-            rows=min(chunk_size, total - i * chunk_size),
-            low=low if i else None,
-            high=lows[i + 1] if i + 1 < len(lows) else None,
-        )
-        for i, low in enumerate(lows)
+        Chunk(n=i, rows=firsts[i] - first, low=lows[i - 1] if i > 1 else None, high=lows[i])
+        for i, first in enumerate(starts, 1)
     ]

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import oracledb
 import pyarrow as pa
 
-from kpcluigi.errors import ConfigurationError, OracleError
+from kpcluigi.errors import OracleError
 from kpcluigi.markers import KeyType
+from kpcluigi.oracle.window import AnyWindow
 from kpcluigi.tables import Table
 
 _TEXT = {
@@ -38,40 +38,20 @@ _ZONED = {oracledb.DB_TYPE_TIMESTAMP_TZ, oracledb.DB_TYPE_TIMESTAMP_LTZ}
 
 
 @dataclass(frozen=True)
-class Window:
-    """Whole days, both included."""
-
-    start: date
-    end: date
-
-    def __post_init__(self) -> None:
-        if self.end < self.start:
-            raise ConfigurationError(f"The window ends on {self.end}, before {self.start}")
-        if self.end >= date(9999, 12, 31):
-            raise ConfigurationError(f"The window ends on {self.end}; expected an earlier day")
-
-    @property
-    def binds(self) -> dict[str, datetime]:
-        """Midnight of the first day, and midnight after the last: half-open."""
-        return {
-            "window_start": datetime.combine(self.start, time()),
-            "window_end": datetime.combine(self.end + timedelta(days=1), time()),
-        }
-
-    def __str__(self) -> str:
-        return f"{self.start}..{self.end}"
-
-
-@dataclass(frozen=True)
 class SourceColumn:
     """One column: how it is selected, and what Arrow type it arrives as."""
 
     name: str
     kind: KeyType
+    value: str
+    """SQL of the value in its own type."""
     expression: str
+    """SQL of the value as a chunk's statement selects it."""
     arrow: pa.DataType
     in_utc: bool
     """It came with a zone and is converted to UTC by the database."""
+    zoned: bool
+    """It comes with a zone."""
     nullable: bool
 
     @property
@@ -83,10 +63,11 @@ class SourceColumn:
 
 @dataclass(frozen=True)
 class Source:
-    """A table of tables.toml joined with what Oracle says of it."""
+    """A table of tables.toml joined with what Oracle says of it, and the rows that are wanted."""
 
     table: Table
     owner: str
+    window: AnyWindow
     columns: dict[str, SourceColumn]
 
     @property
@@ -122,16 +103,27 @@ class Source:
 
     @property
     def in_window(self) -> str:
-        """The window as a condition with the binds of `Window.binds`."""
-        column = f"t.{self.table.partition_column}"
-        return f"{column} >= :window_start AND {column} < :window_end"
+        """The window as a condition with the binds of `window_binds`."""
+        return self.window.condition(self.table)
+
+    @property
+    def window_binds(self) -> dict[str, Any]:
+        return dict(self.window.binds(self.table))
+
+    @property
+    def parallel_hint(self) -> str:
+        """For the passes over the whole table; chunks are read serially."""
+        degree = self.table.parallel_degree
+        return f"/*+ PARALLEL(t, {degree}) */ " if degree else ""
 
     @property
     def select_list(self) -> str:
         return ", ".join(column.expression for column in self.columns.values())
 
 
-def describe_source(connection: oracledb.Connection, *, owner: str, table: Table) -> Source:
+def describe_source(
+    connection: oracledb.Connection, *, owner: str, table: Table, window: AnyWindow
+) -> Source:
     """Ask Oracle for the types of a table's mapped columns.
 
     Raises:
@@ -158,7 +150,7 @@ def describe_source(connection: oracledb.Connection, *, owner: str, table: Table
     columns = {
         name: _source_column(table, name, info) for name, info in zip(names, described, strict=True)
     }
-    return Source(table=table, owner=owner, columns=columns)
+    return Source(table=table, owner=owner, window=window, columns=columns)
 
 
 def number_as_text(expression: str) -> str:
@@ -169,7 +161,8 @@ def number_as_text(expression: str) -> str:
 def _source_column(table: Table, name: str, info: Any) -> SourceColumn:
     mapped = table.columns.get(name)
     wanted = mapped.type if mapped else None
-    expression = f"t.{name}"
+    value = f"t.{name}"
+    expression = value
     in_utc = False
     kind: KeyType
     arrow: pa.DataType
@@ -180,7 +173,7 @@ def _source_column(table: Table, name: str, info: Any) -> SourceColumn:
             arrow = pa.decimal128(precision, scale)
         else:
             # A NUMBER without declared places fits no Arrow decimal: its own digits as text do
-            expression = f"{number_as_text(expression)} AS {name}"
+            expression = f"{number_as_text(value)} AS {name}"
             arrow = pa.string()
     elif info.type_code in _TEXT:
         kind = "text"
@@ -193,11 +186,8 @@ def _source_column(table: Table, name: str, info: Any) -> SourceColumn:
         arrow = pa.timestamp("us")
         # The thin driver drops the zone and keeps the wall clock: only the database can convert
         in_utc = wanted == "datetime"
-        expression = (
-            f"SYS_EXTRACT_UTC({expression}) AS {name}"
-            if in_utc
-            else f"CAST({expression} AS TIMESTAMP) AS {name}"
-        )
+        value = f"SYS_EXTRACT_UTC({value})" if in_utc else f"CAST({value} AS TIMESTAMP)"
+        expression = f"{value} AS {name}"
     else:
         raise OracleError(
             f"{table.name}.{name} is {info.type_code.name}, which cannot be migrated; "
@@ -208,4 +198,13 @@ def _source_column(table: Table, name: str, info: Any) -> SourceColumn:
             f"{table.name}.{name} is {info.type_code.name}, but tables.toml maps it as {wanted}; "
             f"correct its type there"
         )
-    return SourceColumn(name, kind, expression, arrow, in_utc, bool(info.null_ok))
+    return SourceColumn(
+        name=name,
+        kind=kind,
+        value=value,
+        expression=expression,
+        arrow=arrow,
+        in_utc=in_utc,
+        zoned=info.type_code in _ZONED,
+        nullable=bool(info.null_ok),
+    )

@@ -44,17 +44,36 @@ def reconcile_counts(
     """Compare the counts. PASS: all agree. EXCEPTIONS: all that is missing is dead-lettered."""
     where = in_org(table, window)
     found = count(client, table.object, where=where)
+    check = _check(
+        "count in the org", totals.rows, found, dead=_dead(loads), detail=where or "whole object"
+    )
+    checks = [*ledger_checks(plan, totals, loads), check]
+    return compared(table, plan, totals, loads, in_org=found, checks=checks)
+
+
+def ledger_checks(plan: Plan, totals: SourceTotals, loads: Sequence[LoadResult]) -> list[Check]:
+    """Oracle's count against the plan, the extraction and the outcomes of the loads."""
     extracted = sum(load.extracted for load in loads)
-    created = sum(load.created for load in loads)
-    updated = sum(load.updated for load in loads)
-    dead = sum(load.failed + load.unprocessed + load.rejected for load in loads)
-    checks = [
-        _check("plan and source", totals.rows, plan.rows, dead=0),
+    arrived = sum(load.created + load.updated for load in loads)
+    dead = _dead(loads)
+    return [
+        _check("plan and source", totals.rows, plan.rows, dead=0, detail=_snapshots(plan, totals)),
         _check("extracted", totals.rows, extracted, dead=0),
-        _check("every row has an outcome", extracted, created + updated + dead, dead=0),
-        _check("loaded", totals.rows, created + updated, dead=dead),
-        _check("count in the org", totals.rows, found, dead=dead, detail=where or "whole object"),
+        _check("every row has an outcome", extracted, arrived + dead, dead=0),
+        _check("loaded", totals.rows, arrived, dead=dead),
     ]
+
+
+def compared(
+    table: Table,
+    plan: Plan,
+    totals: SourceTotals,
+    loads: Sequence[LoadResult],
+    *,
+    in_org: int,
+    checks: list[Check],
+) -> Reconciled:
+    """The marker; the worst of the checks is its verdict."""
     verdicts = {check.verdict for check in checks}
     verdict: Verdict = (
         "FAIL" if "FAIL" in verdicts else "EXCEPTIONS" if "EXCEPTIONS" in verdicts else "PASS"
@@ -65,17 +84,47 @@ def reconcile_counts(
         fingerprint=plan.fingerprint,
         verdict=verdict,
         source=totals.rows,
-        extracted=extracted,
-        created=created,
-        updated=updated,
-        dead_lettered=dead,
-        salesforce=found,
-        difference=totals.rows - found,
-        match_percentage=_share(totals.rows, found),
+        extracted=sum(load.extracted for load in loads),
+        created=sum(load.created for load in loads),
+        updated=sum(load.updated for load in loads),
+        dead_lettered=_dead(loads),
+        salesforce=in_org,
+        difference=totals.rows - in_org,
+        match_percentage=_share(totals.rows, in_org),
         chunks=len(plan.chunks),
         changed_to_fit=sum(load.changed_to_fit for load in loads),
         checks=checks,
+        notes=source_notes(plan, totals),
     )
+
+
+def source_notes(plan: Plan, totals: SourceTotals | None) -> list[str]:
+    """What is to be known of how the source was read."""
+    notes = list(plan.notes)
+    for chunk in plan.reread:
+        assert chunk.reread is not None
+        notes.append(
+            f"chunk {chunk.n} was counted and read at SCN {chunk.reread.scn}, not at the plan's "
+            f"{plan.scn}: {chunk.reread.reason}"
+        )
+    if totals is not None:
+        notes += totals.notes
+        if totals.duplicate_keys:
+            shown = ", ".join(totals.duplicate_keys[:5])
+            notes.append(f"more than one row has the external id {shown}: they become one record")
+    return notes
+
+
+def _snapshots(plan: Plan, totals: SourceTotals) -> str:
+    """Why counts may differ though nothing was lost."""
+    later = [str(chunk.n) for chunk in plan.reread]
+    if later:
+        return f"chunks {', '.join(later)} were read at later snapshots"
+    return "" if totals.scn == plan.scn else "the totals were read at a later snapshot"
+
+
+def _dead(loads: Sequence[LoadResult]) -> int:
+    return sum(load.failed + load.unprocessed + load.rejected for load in loads)
 
 
 def _check(name: str, expected: int, found: int, *, dead: int, detail: str = "") -> Check:

@@ -202,7 +202,7 @@ class Rehearsal:
 
     def summary(self) -> report.RunSummary:
         """The run as its markers tell it."""
-        return report.summarise(self.run_folder, list(self.tables.values()), WINDOW)
+        return report.summarise(self.run_folder, list(self.tables.values()), str(WINDOW))
 
     def _write_cfg(self) -> None:
         """The project's luigi.cfg, with what differs here."""

@@ -10,7 +10,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 
 from kpcluigi.files import replacing
-from kpcluigi.report.summary import RunSummary
+from kpcluigi.report.summary import DELETES, RunSummary
 from kpcluigi.staging import RunFolder
 from kpcluigi.version import VERSION
 
@@ -32,6 +32,7 @@ def _facts(summary: RunSummary, written_at: datetime) -> str:
         "tool_version": VERSION,
         "folder": str(summary.folder),
         "window": summary.window,
+        "incremental": summary.scope.model_dump(mode="json") if summary.scope else None,
         "green": summary.green,
         "run": summary.identity.model_dump(mode="json") if summary.identity else None,
         "tables": [
@@ -52,5 +53,5 @@ def _page(summary: RunSummary, written_at: datetime) -> str:
     environment.filters["thousands"] = lambda value: "" if value is None else f"{value:,}"
     template = files("kpcluigi.report").joinpath("report.html").read_text(encoding="utf-8")
     return environment.from_string(template).render(
-        run=summary, written_at=written_at, version=VERSION
+        run=summary, written_at=written_at, version=VERSION, deletes=DELETES
     )

@@ -11,13 +11,15 @@ from kpcluigi.errors import CorruptMarkerError
 from kpcluigi.markers import (
     ChunkManifest,
     Failure,
+    IncrementScope,
     LoadResult,
     Plan,
     PreflightResult,
     Reconciled,
     RunIdentity,
+    SourceTotals,
 )
-from kpcluigi.oracle import Window
+from kpcluigi.reconcile.counts import source_notes
 from kpcluigi.staging import M, RunFolder, TableFolder, read_marker
 from kpcluigi.tables import Table
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PASS = "PASS"
+DELETES = "Incremental: rows that were deleted in Oracle are not seen, they are still in the org"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class TableSummary:
     chunks_extracted: int
     chunks_loaded: int
     changed_to_fit: int
+    notes: list[str] = field(default_factory=list)
+    """What is to be known of how the source was read."""
     not_loaded: list[Path] = field(default_factory=list)
     """Chunk files, made or not, whose rows are not in the org yet; once the table is planned."""
     failures: list[Failure] = field(default_factory=list)
@@ -59,6 +64,9 @@ class RunSummary:
 
     folder: Path
     window: str
+    """Which rows it moves."""
+    scope: IncrementScope | None
+    """Of an incremental run."""
     identity: RunIdentity | None
     preflight: PreflightResult | None
     tables: list[TableSummary]
@@ -81,12 +89,17 @@ class RunSummary:
 
 
 def summarise(
-    folder: RunFolder, tables: Sequence[Table], window: Window, *, left_out: int = 0
+    folder: RunFolder, tables: Sequence[Table], rows: str, *, left_out: int = 0
 ) -> RunSummary:
-    """Read the markers of the given tables. A corrupt one shows as that table's failure."""
+    """Read the markers of the given tables. A corrupt one shows as that table's failure.
+
+    Args:
+        rows: which rows the run moves, in words.
+    """
     return RunSummary(
         folder=folder.path,
-        window=str(window),
+        window=rows,
+        scope=_or_none(folder.scope, IncrementScope),
         identity=_or_none(folder.identity, RunIdentity),
         preflight=_or_none(folder.last_preflight, PreflightResult),
         tables=[_table(folder.table(table.name), table) for table in tables],
@@ -138,6 +151,7 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
             chunks_extracted=done.chunks,
             chunks_loaded=done.chunks,
             changed_to_fit=done.changed_to_fit,
+            notes=done.notes,
             dead_letters=dead_letters,
         )
     plan = read_marker(folder.plan, Plan)
@@ -177,6 +191,7 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
             for load, manifest in zip(loads, manifests, strict=True)
             if (known := load or manifest)
         ),
+        notes=source_notes(plan, read_marker(folder.source_totals, SourceTotals)),
         not_loaded=[folder.chunk_file(n) for n, load in enumerate(loads, 1) if load is None],
         failures=failures,
         dead_letters=dead_letters,

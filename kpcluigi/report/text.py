@@ -8,11 +8,11 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from kpcluigi.report.summary import RunSummary, TableSummary
+from kpcluigi.report.summary import DELETES, RunSummary, TableSummary
 from kpcluigi.staging import RunFolder
 
 NAMED = 10
-"""Chunks named at most in one line."""
+"""Chunks named at most in one line, and notes of one table."""
 
 _COUNTS = ("planned", "extracted", "loaded", "failed", "in_org")
 _HEADINGS = ("phase", "table", "planned", "extracted", "loaded", "failed", "in org", "verdict")
@@ -72,6 +72,14 @@ def status_lines(folder: RunFolder, summary: RunSummary) -> list[str]:
                 f"{table.table}: {table.failed:,} rows are in "
                 f"{table.dead_letters[0].parent} with their reasons"
             )
+    for table in summary.tables:
+        lines += [f"{table.table}: {note}" for note in table.notes[:NAMED]]
+        if len(table.notes) > NAMED:
+            lines.append(f"{table.table}: {len(table.notes) - NAMED} more notes in its markers")
+    if summary.scope is not None:
+        lines.append(DELETES)
+        if summary.scope.skipped:
+            lines.append(f"Left out by tables.toml: {', '.join(summary.scope.skipped)}")
     if summary.left_out:
         lines.append(f"{summary.left_out} other tables of tables.toml are not part of this run")
     lines.append(f"Report: {folder.report_page}")

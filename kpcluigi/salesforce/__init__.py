@@ -24,7 +24,7 @@ from kpcluigi.salesforce.bulk import (
     wait_for_job,
 )
 from kpcluigi.salesforce.client import Client, ClientCredentials
-from kpcluigi.salesforce.query import count, describe, limits
+from kpcluigi.salesforce.query import count, describe, limits, query
 
 __all__ = [
     "Client",
@@ -39,6 +39,7 @@ __all__ = [
     "download",
     "job_info",
     "limits",
+    "query",
     "upload",
     "wait_for_job",
 ]

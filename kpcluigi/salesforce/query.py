@@ -1,7 +1,8 @@
-"""SOQL counts, describe and limits."""
+"""SOQL, describe and limits."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from kpcluigi.salesforce.client import Client
@@ -11,6 +12,16 @@ def count(client: Client, sobject: str, *, where: str = "") -> int:
     """Rows of an object, by SELECT COUNT(); `where` is a SOQL condition without the keyword."""
     soql = f"SELECT COUNT() FROM {sobject}" + (f" WHERE {where}" if where else "")
     return int(client.call("GET", "/query", params={"q": soql}).json()["totalSize"])
+
+
+def query(client: Client, soql: str) -> Iterator[dict[str, Any]]:
+    """The records of a SOQL query, page after page."""
+    page = client.call("GET", "/query", params={"q": soql}).json()
+    yield from page["records"]
+    while not page["done"]:
+        locator = page["nextRecordsUrl"].rpartition("/")[2]
+        page = client.call("GET", f"/query/{locator}").json()
+        yield from page["records"]
 
 
 def describe(client: Client, sobject: str) -> dict[str, dict[str, Any]]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import luigi
 
-from kpcluigi import settings
+from kpcluigi import incremental, settings
 from kpcluigi.errors import ConfigurationError, KpcluigiError
-from kpcluigi.markers import Failure, Plan
-from kpcluigi.oracle import Window
+from kpcluigi.markers import Failure, IncrementScope, Plan
+from kpcluigi.oracle import AnyWindow, Window
 from kpcluigi.salesforce import Client, ClientCredentials
 from kpcluigi.staging import RunFolder, TableFolder, read_marker, write_marker
 from kpcluigi.tables import Table, load_tables
@@ -27,14 +27,26 @@ RESOURCES = (ORACLE, SALESFORCE, SALESFORCE_QUERY)
 """What the tasks claim of `[resources]`; a table's own limit is `extract_<table>` there."""
 
 
+FULL = "full"
+INCREMENTAL = "incremental"
+
+
 class RunTask(luigi.Task):
-    """A task of one run: an org, a window, a selection of tables."""
+    """A task of one run: an org, a mode, a window, a selection of tables."""
 
     start_date = luigi.DateParameter(
         default=date(2022, 1, 1), description="First day of the window."
     )
     end_date = luigi.DateParameter(
         default=date(2024, 12, 31), description="Last day of the window; it is included."
+    )
+    mode = luigi.ChoiceParameter(
+        choices=[FULL, INCREMENTAL],
+        default=FULL,
+        description="full: the window. incremental: what changed since each table's last good run.",
+    )
+    until = luigi.Parameter(
+        default="", description="The increment, named by its end; MigrateAll chooses it."
     )
     tables = luigi.Parameter(
         default="",
@@ -43,17 +55,36 @@ class RunTask(luigi.Task):
     )
 
     @property
-    def window(self) -> Window:
-        return Window(self.start_date, self.end_date)
-
-    @property
     def run_folder(self) -> RunFolder:
-        return run_folder(self.window)
+        if self.mode == INCREMENTAL:
+            return incremental.increment_folder(org_folder(), self.start_date, self.until)
+        return full_folder(Window(self.start_date, self.end_date))
 
     @property
     def selected(self) -> dict[str, Table]:
         """The tables of this run, in the order of their phases."""
-        return select_tables(self.tables)
+        tables = select_tables(self.tables)
+        if self.mode == FULL:
+            return tables
+        carried = self._scope.since
+        return {name: table for name, table in tables.items() if name in carried}
+
+    @property
+    def rows_in_words(self) -> str:
+        """Which rows the run moves, for people."""
+        if self.mode == FULL:
+            return str(Window(self.start_date, self.end_date))
+        return str(self._scope)
+
+    def window_of(self, table: Table) -> AnyWindow:
+        """The rows of a table that this run moves."""
+        if self.mode == FULL:
+            return Window(self.start_date, self.end_date)
+        return incremental.window_of(self._scope, table)
+
+    @property
+    def _scope(self) -> IncrementScope:
+        return _read_scope(self.run_folder)
 
     @property
     def run_parameters(self) -> dict[str, Any]:
@@ -61,6 +92,8 @@ class RunTask(luigi.Task):
         return {
             "start_date": self.start_date,
             "end_date": self.end_date,
+            "mode": self.mode,
+            "until": self.until,
             "tables": self.tables,
         }
 
@@ -83,6 +116,10 @@ class TableTask(RunTask):
     @property
     def folder(self) -> TableFolder:
         return self.run_folder.table(self.table)
+
+    @property
+    def window(self) -> AnyWindow:
+        return self.window_of(self.mapping)
 
     @property
     def fingerprint(self) -> str:
@@ -122,15 +159,19 @@ class TableTask(RunTask):
         return super().on_success()
 
 
-def run_folder(window: Window) -> RunFolder:
+def org_folder() -> Path:
+    """data/ORG: all runs into one org."""
+    return settings.staging_root() / settings.org_name()
+
+
+def full_folder(window: Window) -> RunFolder:
     """data/ORG/full_START_END."""
-    name = f"full_{window.start}_{window.end}"
-    return RunFolder(settings.staging_root() / settings.org_name() / name)
+    return RunFolder(org_folder() / f"full_{window.start}_{window.end}")
 
 
-def fingerprint(table: Table, window: Window) -> str:
+def fingerprint(table: Table, window: AnyWindow) -> str:
     """Of all that changes the bytes of this table's chunks."""
-    return table.fingerprint(str(window), source_owner(table))
+    return table.fingerprint(str(window), window.condition(table), source_owner(table))
 
 
 def source_owner(table: Table) -> str:
@@ -153,6 +194,12 @@ def select_tables(names: str) -> dict[str, Table]:
             f"{', '.join(unknown)}: not in {path}; it has {', '.join(sorted(every))}"
         )
     return {name: table for name, table in every.items() if not wanted or name in wanted}
+
+
+@lru_cache(maxsize=4)
+def _read_scope(folder: RunFolder) -> IncrementScope:
+    """Read once: it is written when the increment begins and never changed."""
+    return incremental.read_scope(folder)
 
 
 @lru_cache(maxsize=4)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from datetime import date
+from functools import lru_cache
 
 import luigi
 
-from kpcluigi import report, settings
+from kpcluigi import incremental, report, settings
 from kpcluigi.errors import StagingError
 from kpcluigi.markers import Marker
 from kpcluigi.staging import make_private, refuse_stale, write_marker
-from kpcluigi.tasks.base import RunTask, fingerprint, select_tables
+from kpcluigi.tasks.base import INCREMENTAL, RunTask, fingerprint, org_folder, select_tables
 from kpcluigi.tasks.reconcile import Reconcile
 from kpcluigi.tasks.root import open_run
 
@@ -23,12 +25,21 @@ class MigrateAll(RunTask):
     """
 
     def requires(self) -> Iterator[luigi.Task]:
-        for name in self.selected:
-            yield Reconcile(table=name, **self.run_parameters)
+        run = self.chosen
+        for name in run.selected:
+            yield Reconcile(table=name, **run.run_parameters)
 
     def complete(self) -> bool:
         open_run(self._begin)
         return all(task.complete() for task in self.requires())
+
+    @property
+    def chosen(self) -> MigrateAll:
+        """This task; where it is to be incremental, that of the increment to work on."""
+        if self.mode != INCREMENTAL or self.until:
+            return self
+        until = _increment_of_this_start(self.start_date, self.tables)
+        return MigrateAll(**{**self.run_parameters, "until": until})
 
     def _begin(self) -> Callable[[], None]:
         """Check settings, mapping and what an earlier run left; return what is to be done at exit.
@@ -37,29 +48,50 @@ class MigrateAll(RunTask):
         needs is looked up here.
         """
         settings.validate()
-        tables = self.selected
         settings.oracle_login()
         settings.salesforce_login()
-        folder, window = self.run_folder, self.window
+        every = select_tables(self.tables)
+        folder = org_folder()
         try:
             make_private(settings.staging_root())
-            folder.path.mkdir(parents=True, exist_ok=True)
-            write_marker(folder.started, Marker())
+            run = self.chosen
+            folder = run.run_folder.path
+            folder.mkdir(parents=True, exist_ok=True)
+            write_marker(run.run_folder.started, Marker())
         except (OSError, StagingError) as error:
             raise StagingError(
-                f"{folder.path} cannot be written to: {error}; see `root` under [staging]"
+                f"{folder} cannot be written to: {error}; see `root` under [staging]"
             ) from None
-        left_out = len(select_tables("")) - len(tables)
-        folder.sweep()
+        tables = run.selected
+        run.run_folder.sweep()
         for name, table in tables.items():
-            refuse_stale(folder.table(name), fingerprint(table, window))
+            refuse_stale(run.run_folder.table(name), fingerprint(table, run.window_of(table)))
+        return _closing(run, left_out=len(select_tables("")) - len(every))
 
-        def end() -> None:
-            summary = report.summarise(folder, list(tables.values()), window, left_out=left_out)
-            print(report.last_lines(folder, summary), flush=True)
-            try:
-                report.write(folder, summary)
-            except (OSError, StagingError) as error:
-                print(f"kpcluigi: the report could not be written: {error}", file=sys.stderr)
 
-        return end
+def _closing(run: MigrateAll, *, left_out: int) -> Callable[[], None]:
+    """What is done at every exit of the root process."""
+    folder, tables, rows = run.run_folder, list(run.selected.values()), run.rows_in_words
+
+    def end() -> None:
+        summary = report.summarise(folder, tables, rows, left_out=left_out)
+        print(report.last_lines(folder, summary), flush=True)
+        try:
+            report.write(folder, summary)
+        except (OSError, StagingError) as error:
+            print(f"kpcluigi: the report could not be written: {error}", file=sys.stderr)
+
+    return end
+
+
+@lru_cache(maxsize=1)
+def _increment_of_this_start(start: date, tables: str) -> str:
+    """Chosen once in a process, and inherited by its children: it does not move on meanwhile."""
+    rules = settings.incremental()
+    return incremental.open_increment(
+        org_folder(),
+        select_tables(tables),
+        start,
+        rules=incremental.Rules(overlap=60 * rules.overlap_minutes, lag=60 * rules.lag_minutes),
+        now=incremental.utc_now(),
+    )

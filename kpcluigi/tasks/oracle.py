@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import luigi
 import oracledb
 
 from kpcluigi import settings
-from kpcluigi.errors import OracleError
+from kpcluigi.errors import OracleError, SnapshotLostError
 from kpcluigi.oracle import Source, connect, describe_source, retrying
-from kpcluigi.oracle.connection import snapshot_lost
+from kpcluigi.oracle.connection import passing, snapshot_lost
 from kpcluigi.tasks.base import ORACLE, TableTask, source_owner
 
 T = TypeVar("T")
+
+_NAP = 20.0
+"""Seconds between two looks at the clock, while Oracle may not be read."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,13 @@ class OracleTask(TableTask):
         return {ORACLE: 1, **({own: 1} if own in limits else {})}
 
     def with_oracle(self, action: str, work: Callable[[OracleSession], T]) -> T:
-        """Do `work` in a session of its own, anew after passing errors."""
+        """Do `work` in a session of its own, within the hours, anew after passing errors.
+
+        Raises:
+            SnapshotLostError: the SCN can no longer be read.
+            OracleError: anything else that lasts; what `work` raises on purpose passes through.
+        """
+        self._await_hours()
         login, rules = settings.oracle_login(), settings.oracle()
 
         def attempt() -> T:
@@ -52,19 +63,42 @@ class OracleTask(TableTask):
                 time_zone=self.mapping.source_zone,
             ) as connection:
                 owner = source_owner(self.mapping)
-                source = describe_source(connection, owner=owner, table=self.mapping)
+                source = describe_source(
+                    connection, owner=owner, table=self.mapping, window=self.window
+                )
                 return work(OracleSession(connection, source))
 
         try:
             return retrying(
                 attempt, retries=rules.retries, delay=rules.retry_delay, tell=self.progress().tell
             )
-        except (oracledb.Error, TimeoutError) as error:
-            advice = "Mend the cause and run the same command again"
+        except (oracledb.Error, OSError, UnicodeDecodeError) as error:
+            if isinstance(error, OSError) and not passing(error):
+                raise
             if snapshot_lost(error):
-                advice = (
-                    "The plan's snapshot can no longer be read; start the table over at a new one "
-                    f"with: kpcluigi reextract --table {self.table} --loaded (rows that are in the "
-                    "org already are upserted), and run the same command again"
-                )
-            raise OracleError(f"{self.table} ({action}): {error}. {advice}") from error
+                raise SnapshotLostError(
+                    f"{self.table} ({action}): {error}. Oracle keeps its undo for too short a "
+                    f"time: ask for a longer UNDO_RETENTION or make chunk_size smaller, and run "
+                    f"the same command again"
+                ) from error
+            raise OracleError(
+                f"{self.table} ({action}): {error}. Mend the cause and run the same command again"
+            ) from error
+
+    def at_a_snapshot(self, work: Callable[[], T]) -> T:
+        """Do `work`, which takes a snapshot of its own, anew where Oracle forgot it on the way."""
+        for _ in range(settings.oracle().retries):
+            try:
+                return work()
+            except SnapshotLostError as error:
+                self.progress().tell(f"at a new snapshot: {error}")
+        return work()
+
+    def _await_hours(self) -> None:
+        """Wait, without a session, until Oracle may be read. Uploads go on meanwhile."""
+        hours = settings.extraction_hours()
+        if hours is None:
+            return
+        while (opens := hours.opens_at(datetime.now(UTC))) is not None:
+            self.progress().tell(f"waits for its extraction hours: {opens:%a %H:%M %Z}")
+            time.sleep(min(_NAP, max(0.1, (opens - datetime.now(UTC)).total_seconds())))

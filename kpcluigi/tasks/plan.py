@@ -34,10 +34,8 @@ class PlanChunks(OracleTask):
 
     def run(self) -> None:
         def plan(session: OracleSession) -> Plan:
-            return plan_chunks(
-                session.connection, session.source, self.window, fingerprint=self.fingerprint
-            )
+            return plan_chunks(session.connection, session.source, fingerprint=self.fingerprint)
 
-        plan_made = self.with_oracle("plan", plan)
+        plan_made = self.at_a_snapshot(lambda: self.with_oracle("plan", plan))
         write_marker(self.folder.plan, plan_made)
         self.progress().tell(f"{plan_made.rows:,} rows in {len(plan_made.chunks)} chunks", 1)

@@ -114,6 +114,7 @@ class Preflight(RunTask):
         """Returns the database's name, and rows per table by its statistics."""
         login, rules = settings.oracle_login(), settings.oracle()
         owners = {name: source_owner(table) for name, table in self.selected.items()}
+        windows = {name: self.window_of(table) for name, table in self.selected.items()}
 
         def check() -> tuple[str, dict[str, int], preflight.Findings]:
             found = preflight.Findings()
@@ -126,9 +127,7 @@ class Preflight(RunTask):
                 login_timeout=rules.login_timeout,
                 call_timeout=rules.call_timeout,
             ) as connection:
-                database = preflight.check_oracle(
-                    connection, self.selected, owners, self.window, found
-                )
+                database = preflight.check_oracle(connection, self.selected, owners, windows, found)
                 return database, preflight.rows_by_statistics(connection, owners), found
 
         try:
@@ -169,7 +168,7 @@ class Preflight(RunTask):
             if plan is not None:
                 staged = (folder.chunk_manifest, folder.load_result)
                 ahead = sum(
-                    chunk.rows
+                    plan.rows_of(chunk.n)
                     for chunk in plan.chunks
                     if not any(path(chunk.n).exists() for path in staged)
                 )

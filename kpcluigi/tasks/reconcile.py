@@ -9,7 +9,8 @@ import luigi
 from kpcluigi.errors import ReconciliationError, StagingError
 from kpcluigi.markers import Reconciled
 from kpcluigi.markers import SourceTotals as SourceTotalsMarker
-from kpcluigi.reconcile import reconcile_counts
+from kpcluigi.oracle import Window
+from kpcluigi.reconcile import reconcile_counts, reconcile_increment
 from kpcluigi.staging import read_marker, write_marker
 from kpcluigi.tasks.base import SALESFORCE_QUERY, TableTask, salesforce_client
 from kpcluigi.tasks.load import LoadTable, loads_of
@@ -40,9 +41,21 @@ class Reconcile(TableTask):
             raise StagingError(f"{self.folder.path}: markers are gone; run the same command again")
         progress = self.progress()
         with salesforce_client(progress.tell) as client:
-            result = reconcile_counts(
-                client, self.mapping, self.window, plan=self.plan(), totals=totals, loads=loads
-            )
+            window = self.window
+            if isinstance(window, Window):
+                result = reconcile_counts(
+                    client, self.mapping, window, plan=self.plan(), totals=totals, loads=loads
+                )
+            else:
+                result = reconcile_increment(
+                    client,
+                    self.mapping,
+                    plan=self.plan(),
+                    totals=totals,
+                    loads=loads,
+                    folder=self.folder,
+                    tell=progress.tell,
+                )
         write_marker(self.folder.reconciled, result)
         progress.tell(f"{result.verdict}: {result.salesforce:,} of {result.source:,} rows", 1)
         if result.verdict != "PASS":

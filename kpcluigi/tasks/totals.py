@@ -7,11 +7,14 @@ from typing import Any
 
 import luigi
 
+from kpcluigi import settings
+from kpcluigi.errors import RowCountError, SnapshotLostError
+from kpcluigi.markers import ChunkManifest, LoadResult, Plan
 from kpcluigi.markers import SourceTotals as SourceTotalsMarker
-from kpcluigi.oracle import read_totals
+from kpcluigi.oracle import read_totals, take_snapshot
 from kpcluigi.staging import read_marker, write_marker
 from kpcluigi.tasks.extract import ExtractChunk
-from kpcluigi.tasks.oracle import OracleTask
+from kpcluigi.tasks.oracle import OracleSession, OracleTask
 from kpcluigi.tasks.plan import PlanChunks
 from kpcluigi.tasks.preflight import this_preflight
 
@@ -32,10 +35,47 @@ class SourceTotals(OracleTask):
     def run(self) -> Iterator[Any]:
         plan = self.plan()
         yield [ExtractChunk(n=chunk.n, **self.table_parameters) for chunk in plan.chunks]
-        totals = self.with_oracle(
-            "totals",
-            lambda session: read_totals(
-                session.connection, session.source, self.window, scn=plan.scn
-            ),
-        )
+        plan = self.plan()  # a chunk may have been given a snapshot of its own
+        try:
+            totals = self.with_oracle("totals", lambda session: self._read(session, plan.scn))
+        except SnapshotLostError:
+            totals = self.at_a_snapshot(
+                lambda: self.with_oracle("totals", self._read_at_new_snapshot)
+            )
+        self._compare(plan, totals)
         write_marker(self.folder.source_totals, totals)
+        self.progress().tell(f"{totals.rows:,} rows, {len(totals.sample):,} of them sampled", 1)
+
+    def _read(self, session: OracleSession, scn: int | None, *notes: str) -> SourceTotalsMarker:
+        return read_totals(
+            session.connection,
+            session.source,
+            scn=scn,
+            rows=self.plan().rows,
+            sample_rows=settings.migration().sample_rows,
+            notes=notes,
+        )
+
+    def _read_at_new_snapshot(self, session: OracleSession) -> SourceTotalsMarker:
+        scn = take_snapshot(session.connection, session.source).scn
+        note = f"totals read at SCN {scn}: the plan's could no longer be read"
+        return self._read(session, scn, note)
+
+    def _compare(self, plan: Plan, totals: SourceTotalsMarker) -> None:
+        """Under one SCN the chunks together hold what Oracle counts, or a chunk is wrong."""
+        extracted = sum(self._extracted(chunk.n) for chunk in plan.chunks)
+        one_snapshot = plan.scn is not None and totals.scn == plan.scn and not plan.reread
+        if one_snapshot and extracted != totals.rows:
+            raise RowCountError(
+                f"{self.table}: its {len(plan.chunks)} chunks hold {extracted:,} rows, but Oracle "
+                f"counts {totals.rows:,} at the same SCN {plan.scn}. Start the table over with: "
+                f"kpcluigi reextract --table {self.table} --loaded, and run the same command again"
+            )
+
+    def _extracted(self, n: int) -> int:
+        """What Oracle gave of chunk n, by its manifest or, once that is tidied away, its load."""
+        manifest = read_marker(self.folder.chunk_manifest(n), ChunkManifest)
+        if manifest is not None:
+            return manifest.rows + manifest.rejected
+        load = read_marker(self.folder.load_result(n), LoadResult)
+        return load.extracted if load is not None else 0

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from kpcluigi.errors import OracleError
-from kpcluigi.markers import Plan
+from kpcluigi.markers import Plan, SourceTotals
 from kpcluigi.oracle import (
     Source,
     Window,
@@ -156,13 +156,17 @@ def connection(oracle: OracleStandIn) -> Iterator[oracledb.Connection]:
 
 
 def planned(connection: oracledb.Connection, table: Mapping) -> tuple[Source, Plan]:
-    source = describe_source(connection, owner="READER", table=table)
-    return source, plan_chunks(connection, source, WINDOW, fingerprint="f")
+    source = describe_source(connection, owner="READER", table=table, window=WINDOW)
+    return source, plan_chunks(connection, source, fingerprint="f")
+
+
+def totals(connection: oracledb.Connection, source: Source, scn: int | None) -> SourceTotals:
+    return read_totals(connection, source, scn=scn, rows=25_000, sample_rows=100)
 
 
 def read(connection: oracledb.Connection, source: Source, plan: Plan) -> list[pl.DataFrame]:
     return [
-        pl.concat(list(read_chunk(connection, source, WINDOW, chunk, scn=plan.scn)))
+        pl.concat(list(read_chunk(connection, source, chunk, scn=plan.scn)))
         for chunk in plan.chunks
     ]
 
@@ -185,7 +189,7 @@ def test_a_wide_number_key_is_cut_and_read_exactly(connection: oracledb.Connecti
         f"{i}.000000000001" if i else ".000000000001" for i in expected
     ]
     assert rows["NAME"].to_list() == [f"ชื่อ {i}" for i in expected]
-    assert read_totals(connection, source, WINDOW, scn=plan.scn).rows == 25_000
+    assert totals(connection, source, plan.scn).rows == 25_000
 
 
 def test_a_composite_key_is_cut_between_its_parts(connection: oracledb.Connection) -> None:
@@ -229,7 +233,10 @@ def test_a_type_that_cannot_become_the_mapped_one_is_refused(
 ) -> None:
     with pytest.raises(OracleError, match=r"NUMBERS.NAME is DB_TYPE_VARCHAR, but .* as date"):
         describe_source(
-            connection, owner="READER", table=mapping("NUMBERS", "ID", ID="text", NAME="date")
+            connection,
+            owner="READER",
+            table=mapping("NUMBERS", "ID", ID="text", NAME="date"),
+            window=WINDOW,
         )
 
 
@@ -251,8 +258,8 @@ def test_later_changes_are_not_seen(connection: oracledb.Connection) -> None:
     connection.commit()
     try:
         assert sum(chunk.height for chunk in read(connection, source, plan)) == 35_000
-        assert read_totals(connection, source, WINDOW, scn=plan.scn).rows == 35_000
-        assert read_totals(connection, source, WINDOW, scn=None).rows == 34_992
+        assert totals(connection, source, plan.scn).rows == 35_000
+        assert totals(connection, source, None).rows == 34_992
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM pairs WHERE code = 'C7777'")
@@ -286,7 +293,7 @@ def test_what_cannot_be_read_is_named(
     connection: oracledb.Connection, table: Mapping, message: str
 ) -> None:
     with pytest.raises(OracleError, match=message):
-        describe_source(connection, owner="READER", table=table)
+        describe_source(connection, owner="READER", table=table, window=WINDOW)
 
 
 def test_a_wrong_password_is_an_error_at_once(oracle: OracleStandIn) -> None:
