@@ -18,13 +18,14 @@ from sqlalchemy.pool import StaticPool
 
 from kpcluigi.errors import OracleError, PreflightError, SalesforceError
 from kpcluigi.markers import Chunk, KeyType
-from kpcluigi.oracle import AnyWindow, Source, describe_source, take_snapshot
+from kpcluigi.oracle import AnyWindow, Source, Window, describe_source, take_snapshot
 from kpcluigi.oracle.chunk import chunk_binds, chunk_sql
 from kpcluigi.oracle.connection import passing
 from kpcluigi.oracle.plan import boundaries_sql, count_sql, null_keys_sql
 from kpcluigi.oracle.rowids import EXTENTS_SQL, extent_binds, rowid
 from kpcluigi.oracle.snapshot import NOT_GRANTED
 from kpcluigi.oracle.totals import sample_limit, totals_sql
+from kpcluigi.oracle.window import watermark_sql
 from kpcluigi.salesforce import Client, describe
 from kpcluigi.tables import Table
 
@@ -129,6 +130,14 @@ def _check_statements(
         scn = take_snapshot(connection, source).scn
         if scn is None:
             without_snapshot.append(source.name)
+        if not _has_watermark(connection, source):
+            found = findings.warnings if isinstance(source.window, Window) else findings.problems
+            found.append(
+                f"{source.name} lacks {' or '.join(source.table.watermark)}: incremental runs need "
+                f'another `watermark`, or `incremental = "full"` or "skip", in tables.toml'
+            )
+            if not isinstance(source.window, Window):
+                continue
         statements = [*_statements(source, scn)]
         if source.table.strategy == "rowid_range":
             if _explains(connection, EXTENTS_SQL, extent_binds(source)):
@@ -181,6 +190,14 @@ def _rowid_statements(source: Source, scn: int | None) -> list[Statement]:
         (count_sql(source, scn), source.window_binds),
         (chunk_sql(source, chunk, scn), chunk_binds(source, chunk)),
     ]
+
+
+def _has_watermark(connection: oracledb.Connection, source: Source) -> bool:
+    """Whether an incremental run could tell what changed, where it is to."""
+    if source.table.incremental != "watermark":
+        return True
+    sql = f"SELECT {watermark_sql(source.table)} {source.from_clause(None)} WHERE 1 = 0"
+    return _explains(connection, sql, {})
 
 
 def _explains(connection: oracledb.Connection, sql: str, binds: Mapping[str, Any]) -> bool:
