@@ -176,8 +176,9 @@ class ChunkManifest(Marker):
 class ColumnTotals(BaseModel):
     """One mapped column over one range of rows. Numbers are exact, as text.
 
-    For numbers all but `length` is set; for dates, `non_null`, `min` and `max`; for texts
-    `non_null`, `length`, and `min` and `max` in binary order; for LOBs `non_null` and `length`.
+    For numbers all but `length` is set (`sum` and `avg` where they are mapped as numbers); for
+    dates `non_null`, `min` and `max`; for texts `non_null`, `length`, and `min` and `max` in binary
+    order; for LOBs `non_null` and `length`.
     """
 
     non_null: int

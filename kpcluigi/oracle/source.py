@@ -52,6 +52,8 @@ class SourceColumn:
     """It came with a zone and is converted to UTC by the database."""
     zoned: bool
     """It comes with a zone."""
+    is_amount: bool
+    """A number that is mapped as one; others are names made of digits, which nobody adds up."""
     nullable: bool
 
     @property
@@ -206,5 +208,6 @@ def _source_column(table: Table, name: str, info: Any) -> SourceColumn:
         arrow=arrow,
         in_utc=in_utc,
         zoned=info.type_code in _ZONED,
+        is_amount=kind == "number" and wanted in ("decimal", "boolean"),
         nullable=bool(info.null_ok),
     )

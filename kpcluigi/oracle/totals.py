@@ -112,10 +112,8 @@ def _measures(column: SourceColumn, name: str) -> list[tuple[str, str]]:
     """What is asked of a column: the field of `ColumnTotals`, and SQL over the values `name`."""
     there = ("non_null", f"COUNT(CASE WHEN {name} IS NOT NULL THEN 1 END)")
     if column.kind == "number":
-        return [
-            there,
-            *((f, number_as_text(f"{f.upper()}({name})")) for f in ("sum", "min", "max")),
-        ]
+        asked = ("sum", "min", "max") if column.is_amount else ("min", "max")
+        return [there, *((f, number_as_text(f"{f.upper()}({name})")) for f in asked)]
     if column.kind == "datetime":
         pattern = column.date_format
         return [there, *((f, f"TO_CHAR({f.upper()}({name}), '{pattern}')") for f in ("min", "max"))]
@@ -151,7 +149,7 @@ class _Column:
     def add(self, found: dict[str, Any]) -> None:
         self.non_null += int(found["non_null"])
         self.length += int(found.get("length") or 0)
-        if self.kind == "number" and found["sum"] is not None:
+        if found.get("sum") is not None:
             with localcontext(prec=80):
                 self.sum += Decimal(found["sum"])
         for name, better in (("min", min), ("max", max)):
@@ -162,13 +160,13 @@ class _Column:
         return Decimal(value) if self.kind == "number" else value.encode()
 
     def totals(self, measured: set[str]) -> ColumnTotals:
-        number = self.kind == "number"
+        summed = "sum" in measured
         with localcontext(prec=80):
-            mean = self.sum / self.non_null if number and self.non_null else None
+            mean = self.sum / self.non_null if summed and self.non_null else None
         with localcontext(prec=38):
             return ColumnTotals(
                 non_null=self.non_null,
-                sum=f"{self.sum:f}" if number else None,
+                sum=f"{self.sum:f}" if summed else None,
                 avg=None if mean is None else f"{+mean:f}",
                 min=self.min,
                 max=self.max,

@@ -1,0 +1,160 @@
+"""Whatever the keys, the chunks of a plan hold every row of the window exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import oracledb
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kpcluigi.oracle import (
+    Window,
+    connect,
+    count_chunk,
+    describe_source,
+    plan_chunks,
+    read_chunk,
+)
+from kpcluigi.rehearsal.oracle import OracleStandIn
+from kpcluigi.rehearsal.oracle.catalog import Column, Table, create_table
+from kpcluigi.tables import Table as Mapping
+from kpcluigi.tables import parse_tables
+
+USER, PASSWORD = "READER", "test-password"
+WINDOW = Window(date(2024, 1, 1), date(2024, 12, 31))
+FIRST, LAST = datetime(2024, 1, 1), datetime(2024, 12, 31, 23, 59, 59)
+KEYS = {
+    "N": ("K1 NUMBER(38)",),
+    "T": ("K1 VARCHAR2(40)",),
+    "D": ("K1 TIMESTAMP(6)",),
+    "PAIR": ("K1 VARCHAR2(40)", "K2 NUMBER(10,2)"),
+    "TRIO": ("K1 DATE", "K2 VARCHAR2(40)", "K3 NUMBER(5)"),
+}
+"""Tables by name, with the columns of their keys; no key is unique and every part may be NULL."""
+
+numbers = st.one_of(st.integers(-3, 3), st.integers(-(10**38) + 1, 10**38 - 1)).map(Decimal)
+texts = st.one_of(
+    st.sampled_from(["A", "a", "B", "ก", "กา", " A", "A ", "'"]),
+    st.text(
+        st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"]),
+        min_size=1,
+        max_size=10,
+    ),
+)
+moments = st.one_of(
+    st.sampled_from([datetime(1900, 1, 1), datetime(2024, 2, 29, 12), datetime(9999, 12, 31)]),
+    st.datetimes(datetime(1700, 1, 1), datetime(4000, 1, 1)),
+)
+parts: dict[str, st.SearchStrategy[Any]] = {
+    "NUMBER(38)": numbers,
+    "NUMBER(10,2)": st.decimals(-99, 99, places=2),
+    "NUMBER(5)": st.integers(0, 3).map(Decimal),
+    "VARCHAR2(40)": texts,
+    "DATE": moments.map(lambda moment: moment.replace(microsecond=0)),
+    "TIMESTAMP(6)": moments,
+}
+created = st.one_of(
+    st.sampled_from([FIRST, LAST, FIRST - timedelta(seconds=1), LAST + timedelta(seconds=1)]),
+    st.datetimes(FIRST, LAST).map(lambda moment: moment.replace(microsecond=0)),
+)
+
+
+def tables_of(name: str) -> st.SearchStrategy[list[tuple[Any, ...]]]:
+    """Rows of (created, key parts …), with many equal keys and NULLs among them."""
+    key = st.tuples(
+        *(st.one_of(st.none(), parts[column.split(" ", 1)[1]]) for column in KEYS[name])
+    )
+    few = st.lists(key, min_size=1, max_size=6).flatmap(st.sampled_from)
+    return st.lists(st.tuples(created, st.one_of(key, few)), max_size=40).map(
+        lambda rows: [(when, *key) for when, key in rows]
+    )
+
+
+def mapping(name: str, **options: Any) -> Mapping:
+    key = [column.split()[0] for column in KEYS[name]]
+    columns = {"ID": {"field": "Ext__c", "type": "text"}}
+    columns |= {part: {"field": f"{part}__c", "type": "text"} for part in key}
+    table = {
+        "phase": 1,
+        "object": "T__c",
+        "external_id": "Ext__c",
+        "key": key,
+        "partition_column": "CREATED_DATE",
+        "columns": columns,
+    }
+    return parse_tables({"tables": {name: table}})[name].model_copy(update=options)
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OracleStandIn]:
+    database = tmp_path_factory.mktemp("oracle") / "oracle.duckdb"
+    make_tables(database)
+    with OracleStandIn(database, user=USER, password=PASSWORD) as oracle:
+        yield oracle
+
+
+def make_tables(database: Path) -> None:
+    with duckdb.connect(str(database)) as con:
+        for name, key in KEYS.items():
+            columns = [Column("ID", "NUMBER(10)", nullable=False), Column("CREATED_DATE", "DATE")]
+            columns += [Column(*part.split(" ", 1)) for part in key]
+            columns += [Column("UPDATED_DATE", "DATE")]
+            create_table(con, Table(USER, name, tuple(columns)))
+
+
+@pytest.fixture(scope="module")
+def connection(oracle: OracleStandIn) -> Iterator[oracledb.Connection]:
+    with connect(dsn=oracle.dsn, user=USER, password=PASSWORD, module="test") as connection:
+        yield connection
+
+
+def fill(connection: oracledb.Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """The table holds these rows and no others; their ids are their positions."""
+    key = [column.split()[0] for column in KEYS[name]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {name}")
+        for i, row in enumerate(rows):
+            named = {
+                column: value
+                for column, value in zip(["CREATED_DATE", *key], row, strict=True)
+                if value is not None
+            }
+            binds = ", ".join(f":{column}" for column in ["id", *named])
+            cursor.execute(
+                f"INSERT INTO {name} (ID, {', '.join(named)}) VALUES ({binds})", {"id": i, **named}
+            )
+    connection.commit()
+
+
+@pytest.mark.parametrize("name", KEYS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_the_chunks_are_the_window_each_row_once(
+    connection: oracledb.Connection, name: str, data: st.DataObject
+) -> None:
+    rows = data.draw(tables_of(name))
+    size = data.draw(st.integers(2, 9))
+    fill(connection, name, rows)
+    table = mapping(name, chunk_size=size)
+    source = describe_source(connection, owner=USER, table=table, window=WINDOW)
+    plan = plan_chunks(connection, source, fingerprint="")
+    fill(connection, name, [])  # later changes are none of this plan's business
+    found: list[int] = []
+    for chunk in plan.chunks:
+        frames = list(read_chunk(connection, source, chunk, scn=plan.scn))
+        ids = pl.concat(frames)["ID"].cast(pl.Int64).to_list() if frames else []
+        assert len(ids) == chunk.rows
+        assert count_chunk(connection, source, chunk, scn=plan.scn) == chunk.rows
+        found += ids
+    expected = [i for i, row in enumerate(rows) if FIRST <= row[0] <= LAST]
+    assert sorted(found) == expected
+    assert plan.rows == len(expected)
+    assert len(plan.chunks) <= len(expected) / size + 2
