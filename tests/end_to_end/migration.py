@@ -8,15 +8,18 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import oracledb
 import psutil
 
 from kpcluigi.rehearsal.run import COMMAND, Rehearsal
-from kpcluigi.salesforce import Client, ClientCredentials, count
+from kpcluigi.salesforce import Client, ClientCredentials, count, query
+from kpcluigi.tasks.root import rpc
 
 
 @dataclass
@@ -39,8 +42,12 @@ class Migration:
 
     @property
     def folder(self) -> Path:
-        (run,) = (self.root / "127.0.0.1").iterdir()
+        (run,) = self.folders()
         return run
+
+    def folders(self, pattern: str = "*") -> list[Path]:
+        """The folders of its runs, oldest first."""
+        return sorted((self.root / "127.0.0.1").glob(pattern))
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         only = ["--tables", self.tables] if self.tables else []
@@ -91,14 +98,43 @@ class Migration:
         alive = [int(pid) for pid in pids if psutil.pid_exists(int(pid))]
         return alive[-1] if alive else None
 
+    def status_message(self, task: str) -> str:
+        """What the visualiser shows of the only running task of that name; empty while nothing."""
+        url = self.rehearsal.visualiser
+        running = rpc(url, "task_list", status="RUNNING", upstream_status="", search=task)
+        (task_id,) = [name for name in running if name.startswith(task)] or [""]
+        found = rpc(url, "get_task_status_message", task_id=task_id)
+        return found["statusMessage"] or ""
+
     def in_org(self, sobject: str, where: str) -> int:
         """Rows of the org, counted past the command under test."""
+        with self._client() as client:
+            return count(client, sobject, where=where)
+
+    def records(self, soql: str) -> list[dict[str, Any]]:
+        """Records of the org, read past the command under test."""
+        with self._client() as client:
+            return list(query(client, soql))
+
+    def _client(self) -> Client:
         settings = self.rehearsal.settings
         credentials = ClientCredentials(
             settings["KPC_SALESFORCE_CLIENT_ID"], settings["KPC_SALESFORCE_CLIENT_SECRET"]
         )
-        with Client(settings["KPC_SALESFORCE_URL"], credentials=credentials) as client:
-            return count(client, sobject, where=where)
+        return Client(settings["KPC_SALESFORCE_URL"], credentials=credentials)
+
+    @contextmanager
+    def source(self) -> Iterator[oracledb.Cursor]:
+        """A session of somebody else's in Oracle; what it does is committed at the end."""
+        settings = self.rehearsal.settings
+        with oracledb.connect(
+            dsn=settings["KPC_ORACLE_DSN"],
+            user=settings["KPC_ORACLE_USER"],
+            password=settings["KPC_ORACLE_PASSWORD"],
+        ) as connection:
+            with connection.cursor() as cursor:
+                yield cursor
+            connection.commit()
 
     def extractions(self, since: int) -> list[str]:
         """The actions under which chunks were read from Oracle since that log entry."""
