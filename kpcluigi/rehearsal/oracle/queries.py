@@ -28,11 +28,15 @@ from kpcluigi.rehearsal.oracle.values import Typed
 
 @dataclass(frozen=True)
 class Block:
-    """A compiled query. Its columns are called c0, c1, … in DuckDB; `names` are Oracle's."""
+    """A compiled query. Its columns are called c0, c1, … in DuckDB; `names` are Oracle's.
+
+    `rowless` is the error for asking it for a ROWID, when it stands in a FROM.
+    """
 
     sql: str
     names: tuple[str, ...]
     columns: tuple[Typed, ...]
+    rowless: int = 1446
 
 
 class Queries(Aggregates):
@@ -128,6 +132,7 @@ class Queries(Aggregates):
             sql,
             tuple(name for name, _ in items),
             tuple(renamed(value, f"c{i}") for i, (_, value) in enumerate(items)),
+            1446 if grouped or node.distinct or limit else 1445 if len(scope.sources) > 1 else 3001,
         )
 
     def _items(self, node: s.Select, scope: Scope) -> list[tuple[str, Typed]]:
@@ -294,7 +299,7 @@ class Queries(Aggregates):
         columns: dict[str, Typed | None] = {}
         for i, (column, value) in enumerate(zip(block.names, block.columns, strict=True)):
             columns[column] = None if column in columns else renamed(value, f"{alias}.c{i}")
-        scope.sources.append(Source(name, None, columns, list(block.names)))
+        scope.sources.append(Source(name, None, columns, list(block.names), block.rowless))
         return f"{sql} AS {alias}"
 
     def _table(self, node: s.TableRef, scope: Scope) -> str:
@@ -305,7 +310,8 @@ class Queries(Aggregates):
         table = self.around.find(node.path, node.offset)
         alias = self.fresh()
         columns, shown = table_columns(table, alias)
-        scope.sources.append(Source(name, table.owner, columns, shown))
+        rowless = 3001 if table.name == "DUAL" else 1445
+        scope.sources.append(Source(name, table.owner, columns, shown, rowless))
         return f"({self.rows_of(table, node)}) AS {alias}"
 
     def rows_of(self, table: Table, node: s.TableRef) -> str:

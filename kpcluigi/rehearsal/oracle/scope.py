@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from kpcluigi.rehearsal.oracle import segments
 from kpcluigi.rehearsal.oracle.binds import Bound
 from kpcluigi.rehearsal.oracle.catalog import HIDDEN_OFFSET, Table
-from kpcluigi.rehearsal.oracle.errors import OraError
-from kpcluigi.rehearsal.oracle.oratypes import OraType
+from kpcluigi.rehearsal.oracle.errors import OraError, unimplemented
+from kpcluigi.rehearsal.oracle.oratypes import ROWID, OraType
 from kpcluigi.rehearsal.oracle.syntax import ColumnRef, Name
 from kpcluigi.rehearsal.oracle.values import Nls, Typed
 
@@ -53,12 +54,16 @@ class Surroundings:
 
 @dataclass
 class Source:
-    """One item of a FROM: its name, and its columns as SQL. An ambiguous column is None."""
+    """One item of a FROM: its name, and its columns as SQL. An ambiguous column is None.
+
+    `rowless` is the error for asking it for a ROWID when it has none.
+    """
 
     name: str | None
     owner: str | None
     columns: dict[str, Typed | None]
     shown: list[str] = field(default_factory=list)
+    rowless: int = 1445
 
 
 @dataclass
@@ -87,6 +92,8 @@ class Scope:
         column = ref.parts[-1].text
         if len(ref.parts) == 1 and column in self.merged:
             return self.merged[column]
+        if column == "ROWID":
+            self._need_rowid(ref)
         matches = [
             s.columns[column]
             for s in self.sources
@@ -97,6 +104,18 @@ class Scope:
         if matches:
             return matches[0]
         return self.aliases.get(column) if len(ref.parts) == 1 else None
+
+    def _need_rowid(self, ref: ColumnRef) -> None:
+        """ROWID is of one source of this very block, which must have one."""
+        named = [s for s in self.sources if _is_named(s, ref.parts[:-1])]
+        if len(named) > 1:
+            raise OraError(918, offset=ref.offset)
+        if named and "ROWID" not in named[0].columns:
+            if named[0].rowless == 3001:
+                raise unimplemented(
+                    "ROWID of DUAL or of an inline view; name it inside: ROWID AS r"
+                )
+            raise OraError(named[0].rowless, offset=ref.offset)
 
     def named(self, path: tuple[Name, ...]) -> Source:
         """The source that `path.*` means."""
@@ -131,6 +150,14 @@ def table_columns(table: Table, alias: str) -> tuple[dict[str, Typed | None], li
             )
             sql = f"({sql})"
         columns[column.name] = Typed(sql, column.oracle, column.nullable)
+    if table.number:
+        row = f"{alias}._row"
+        columns["ROWID"] = Typed(
+            segments.rowid_sql(row, table.number),
+            ROWID,
+            nullable=False,
+            row=(row, segments.first_rowid(table.number)),
+        )
     return columns, [c.name for c in table.columns]
 
 
