@@ -44,6 +44,7 @@ MESSAGES = {
     1008: "not all variables bound",
     1013: "user requested cancel of current operation",
     1017: "invalid username/password; logon denied",
+    1045: "user {} lacks CREATE SESSION privilege; logon denied",
     1031: "insufficient privileges",
     1036: "illegal variable name/number",
     1410: "invalid ROWID",

@@ -23,6 +23,7 @@ from kpcluigi.rehearsal.oracle.scope import (
     printed,
     table_columns,
 )
+from kpcluigi.rehearsal.oracle.undo import Past
 from kpcluigi.rehearsal.oracle.values import Typed
 
 
@@ -45,6 +46,7 @@ class Queries(Aggregates):
     def __init__(self, around: Surroundings, parameters: Parameters) -> None:
         super().__init__(around, parameters)
         self._common: dict[str, tuple[str, Block]] = {}
+        self.past: list[Past] = []
 
     def subquery(self, query: s.Query, scope: Scope | None) -> tuple[str, list[Typed]]:
         clause, inside = self.clause, self._inside
@@ -325,8 +327,12 @@ class Queries(Aggregates):
             return known[1]()
         scn = self.around.snapshot
         if node.as_of is not None:
+            if not self.around.privileges.may_flash_back(table):
+                raise OraError(1031)
             scn = self._as_of(*node.as_of)
         if scn is not None:
+            self.around.need_undo([(table, scn)])
+            self.past.append((table, scn))
             until = f"(_to_scn IS NULL OR _to_scn > {scn} OR _to_scn < 0)"
             alive = f"_from_scn BETWEEN 0 AND {scn} AND {until}"
         elif self.around.writer is not None:
@@ -353,8 +359,6 @@ class Queries(Aggregates):
         scn = int(text)
         if scn > self.around.current_scn():
             raise OraError(8181)
-        if scn < self.around.oldest_scn:
-            raise OraError(1555, 0, "")
         return scn
 
     def _join(self, node: s.Join, scope: Scope) -> str:

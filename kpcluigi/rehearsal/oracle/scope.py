@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kpcluigi.rehearsal.oracle import segments
@@ -10,7 +11,9 @@ from kpcluigi.rehearsal.oracle.binds import Bound
 from kpcluigi.rehearsal.oracle.catalog import HIDDEN_OFFSET, Table
 from kpcluigi.rehearsal.oracle.errors import OraError, unimplemented
 from kpcluigi.rehearsal.oracle.oratypes import ROWID, OraType
+from kpcluigi.rehearsal.oracle.privileges import Privileges
 from kpcluigi.rehearsal.oracle.syntax import ColumnRef, Name
+from kpcluigi.rehearsal.oracle.undo import Past
 from kpcluigi.rehearsal.oracle.values import Nls, Typed
 
 
@@ -23,7 +26,9 @@ class Surroundings:
         context: SYS_CONTEXT('USERENV', …) and the like, by parameter.
         current_scn: gives the present SCN; asked only by statements that name it.
         snapshot: the SCN that every table is read at, in a READ ONLY transaction.
-        oldest_scn: what lies before it is ORA-01555.
+        scn_time: when an SCN was, in UTC; ORA-08181.
+        need_undo: ORA-01555 unless the tables can be read at these SCNs.
+        privileges: what the user may do.
         writer: the mark of this session's uncommitted rows, when it has any.
     """
 
@@ -34,7 +39,9 @@ class Surroundings:
     nls: Nls
     context: Mapping[str, str | None]
     current_scn: Callable[[], int]
-    oldest_scn: int
+    scn_time: Callable[[int], dt.datetime]
+    need_undo: Callable[[Iterable[Past]], None]
+    privileges: Privileges
     snapshot: int | None = None
     writer: int | None = None
 
@@ -46,8 +53,14 @@ class Surroundings:
         owner = path[0].text if len(path) == 2 else self.schema
         found = self.tables.get((owner, name))
         if found is not None:
+            if not self.privileges.may_select(found):
+                raise OraError(942, offset=offset)
             return found
-        if (len(path) == 1 or owner in ("SYS", "PUBLIC")) and name in self.dictionary:
+        if (
+            (len(path) == 1 or owner in ("SYS", "PUBLIC"))
+            and name in self.dictionary
+            and self.privileges.may_read_view(name)
+        ):
             return self.dictionary[name][0]
         raise OraError(942, offset=offset)
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import oracledb
 import pytest
 
+from .client import fetched, present_scn
 from .conftest import BIG_ROWS
 
 ALL = "SELECT id, ROWID FROM ledger ORDER BY id"
-
-
-def fetched(cursor: oracledb.Cursor, sql: str, **binds: object) -> list[tuple[object, ...]]:
-    return list(cursor.execute(sql, **binds).fetchall())
 
 
 def test_rowid_comes_as_a_rowid_and_as_text(cursor: oracledb.Cursor) -> None:
@@ -45,7 +42,7 @@ def test_update_keeps_the_rowid_and_insert_takes_a_new_one(ledger: oracledb.Conn
         )
         ledger.commit()
         before = fetched(cursor, ALL)
-        scn = fetched(cursor, "SELECT dbms_flashback.get_system_change_number FROM dual")[0][0]
+        scn = present_scn(cursor)
         cursor.execute("UPDATE ledger SET name = 'b', id = id + 10 WHERE id < 2")
         assert fetched(cursor, ALL) == [before[2], (10, before[0][1]), (11, before[1][1])]
         cursor.execute("DELETE FROM ledger WHERE ROWID = :r", r=before[2][1])
