@@ -4,11 +4,14 @@
         oracledb.connect(user="KPC", password=…, dsn=oracle.dsn)
 
 The database is a DuckDB file whose tables were made by `catalog.create_table`. Faults are armed
-with `oracle.arm(...)`, whose keys `faults` describes.
+with `oracle.arm(...)`, whose keys `faults` describes; what the user may do is changed with
+`oracle.grant(...)` and `oracle.revoke(...)`, see `privileges`; `oracle.forget_undo(...)` makes the
+past unreadable. `oracle.reset()` undoes the last three.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kpcluigi.rehearsal.standin import StandIn
@@ -20,18 +23,47 @@ PASSWORD_VARIABLE = "KPCLUIGI_REHEARSAL_ORACLE_PASSWORD"
 class OracleStandIn(StandIn):
     """A running Oracle stand-in over the DuckDB file `database`.
 
-    `user` owns the schema of the same name; every other schema of the file can be read.
+    `user` owns the schema of the same name; every other schema of the file can be read. `granted`
+    and `revoked` are privileges by which he differs from the usual user.
     """
 
     def __init__(
-        self, database: Path, *, user: str, password: str, service: str = "KPC", port: int = 0
+        self,
+        database: Path,
+        *,
+        user: str,
+        password: str,
+        service: str = "KPC",
+        port: int = 0,
+        granted: Sequence[str] = (),
+        revoked: Sequence[str] = (),
     ) -> None:
         self._service = service
+        options = [f"--grant={privilege}" for privilege in granted]
+        options += [f"--revoke={privilege}" for privilege in revoked]
         super().__init__(
             "kpcluigi.rehearsal.oracle",
-            [str(database), "--user", user, "--service", service, "--port", str(port)],
+            [str(database), "--user", user, "--service", service, "--port", str(port), *options],
             secrets={PASSWORD_VARIABLE: password},
         )
+
+    def grant(self, *privileges: str) -> None:
+        """Give the user privileges, until `reset()`."""
+        for privilege in privileges:
+            self._call("POST", "/faults", {"grant": privilege})
+
+    def revoke(self, *privileges: str) -> None:
+        """Take privileges from the user, until `reset()`."""
+        for privilege in privileges:
+            self._call("POST", "/faults", {"revoke": privilege})
+
+    def forget_undo(self, scn: int | None = None, *, table: str | None = None) -> None:
+        """ORA-01555 for every SCN below `scn`, or the present one, until `reset()`.
+
+        `table` is "OWNER.TABLE"; all tables when left out. Statements that are open get it at
+        their next fetch.
+        """
+        self._call("POST", "/faults", {"forget_undo": scn, "table": table})
 
     @property
     def dsn(self) -> str:

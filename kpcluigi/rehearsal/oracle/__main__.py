@@ -23,6 +23,8 @@ def main() -> None:
     )
     parser.add_argument("--service", default="KPC", help="the service name to answer to")
     parser.add_argument("--port", type=int, default=0, help="where to listen; 0 takes a free port")
+    for option, what in (("--grant", "a privilege to add"), ("--revoke", "one to take away")):
+        parser.add_argument(option, action="append", default=[], help=f"{what}; see `privileges`")
     given = parser.parse_args()
     password = os.environ.pop(PASSWORD_VARIABLE, "")
     if not password:
@@ -33,6 +35,8 @@ def main() -> None:
         password=password,
         service=given.service,
         port=given.port,
+        granted=given.grant,
+        revoked=given.revoke,
     )
     serve_until_stdin_closes(server, server.port, server.close)
     # Sessions may still be inside DuckDB, which must not be torn down under them; the file is

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import replace
 
-from kpcluigi.rehearsal.oracle import conversions, text_functions, values
+from kpcluigi.rehearsal.oracle import conversions, rowids, text_functions, values
 from kpcluigi.rehearsal.oracle import syntax as s
 from kpcluigi.rehearsal.oracle.errors import OraError, unimplemented
 from kpcluigi.rehearsal.oracle.functions import Functions
@@ -14,7 +14,7 @@ from kpcluigi.rehearsal.oracle.oratypes import NUMBER, number, varchar2
 from kpcluigi.rehearsal.oracle.scope import Scope
 from kpcluigi.rehearsal.oracle.values import Typed
 
-KNOWN_ELSEWHERE = (conversions, text_functions)
+KNOWN_ELSEWHERE = (conversions, rowids, text_functions)
 """Modules whose functions are known once they are imported."""
 
 AGGREGATES = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", "LISTAGG"})
@@ -78,6 +78,9 @@ class Aggregates(Functions):
             return self._aggregate(node, scope)
         finally:
             self._inside = False
+
+    def compared_rowids(self, op: str, left: Typed, right: Typed) -> str:
+        return rowids.compared(op, left, right)
 
     def _need_window_allowed(self, node: s.Call) -> None:
         if self.clause in ("WHERE", "ON", "GROUP", "HAVING"):
@@ -223,4 +226,4 @@ def direction(item: s.OrderItem) -> str:
 
 def renamed(value: Typed, sql: str) -> Typed:
     """The column of an inner query under its outer name."""
-    return replace(value, sql=sql, text=None, null=False)
+    return replace(value, sql=sql, text=None, null=False, row=None)

@@ -13,8 +13,9 @@ A table `"OWNER"."NAME"` of the file holds one DuckDB column per Oracle column:
                                 east of UTC, which is 420 (Bangkok) unless given
     RAW(n), BLOB                BLOB; empty counts as NULL in a RAW
 
-Two more hidden columns say when a row was alive: from `_from_scn` (0: always) until `_to_scn`
-(NULL: still). Hidden columns have defaults and can never be named in Oracle SQL. Rows are put in
+Three more are hidden: a row was alive from `_from_scn` (0: always) until `_to_scn` (NULL: still),
+and `_row` numbers the rows from 0, of which `segments` makes their rowids; all versions of a row
+have the same. Hidden columns have defaults and can never be named in Oracle SQL. Rows are put in
 with
 
     INSERT INTO "OWNER"."NAME" (columns…) SELECT …
@@ -65,12 +66,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of an owner's schema. Columns of `primary_key` are never NULL."""
+    """A table of an owner's schema. Columns of `primary_key` are never NULL.
+
+    `number` counts the tables of a file from 1, in the order of their names; 0 is a table without
+    rowids, such as a view of the data dictionary.
+    """
 
     owner: str
     name: str
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...] = ()
+    number: int = 0
 
     @cached_property
     def by_name(self) -> dict[str, Column]:
@@ -111,6 +117,9 @@ def create_table(con: duckdb.DuckDBPyConnection, table: Table) -> None:
     parts += ["_from_scn BIGINT DEFAULT 0", "_to_scn BIGINT DEFAULT NULL"]
     con.execute(_CATALOGUE)
     con.execute(f'CREATE SCHEMA IF NOT EXISTS "{owner}"')
+    counter = f'"{owner}"."_rows_{name}"'
+    con.execute(f"CREATE SEQUENCE {counter} MINVALUE 0 START 0")
+    parts.append(f"_row BIGINT DEFAULT nextval('{counter}')")
     con.execute(f'CREATE TABLE "{owner}"."{name}" ({", ".join(parts)})')
     con.executemany(
         "INSERT INTO _oracle.columns VALUES (?, ?, ?, ?, ?, ?)",
@@ -135,8 +144,8 @@ def load_tables(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], Table]:
     ).fetchall():
         keys.setdefault((owner, table), []).append(name)
     return {
-        at: Table(at[0], at[1], tuple(found), tuple(keys.get(at, ())))
-        for at, found in columns.items()
+        at: Table(at[0], at[1], tuple(found), tuple(keys.get(at, ())), number)
+        for number, (at, found) in enumerate(sorted(columns.items()), 1)
     }
 
 

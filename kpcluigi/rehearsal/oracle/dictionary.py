@@ -6,13 +6,17 @@ that gives its rows. Static views are made once; those of sessions and clocks wh
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from kpcluigi.rehearsal.oracle import segments
 from kpcluigi.rehearsal.oracle.catalog import Column, Table
 from kpcluigi.rehearsal.oracle.engine import Database
 from kpcluigi.rehearsal.oracle.oratypes import OraType, storage
+from kpcluigi.rehearsal.oracle.privileges import SYSTEM, Grants, Privileges
 from kpcluigi.rehearsal.oracle.statements import constraint_name
+from kpcluigi.rehearsal.oracle.storage_views import storage_views
 from kpcluigi.rehearsal.oracle.values import quoted
 from kpcluigi.rehearsal.oracle.work import Work
 
@@ -75,6 +79,7 @@ _TABLES = _view(
     " DURATION VARCHAR2(15), COMPRESSION VARCHAR2(8), COMPRESS_FOR VARCHAR2(30),"
     " DROPPED VARCHAR2(3), LAST_ANALYZED DATE",
 )
+_USER_TABLES = Table("SYS", "USER_TABLES", _TABLES.columns[1:])
 _COLUMNS_TEXT = (
     f"OWNER {_NAME}, TABLE_NAME {_NAME}, COLUMN_NAME {_NAME}, DATA_TYPE {_NAME},"
     " DATA_TYPE_MOD VARCHAR2(3), DATA_TYPE_OWNER VARCHAR2(128), DATA_LENGTH NUMBER,"
@@ -97,6 +102,7 @@ _OBJECTS = _view(
     " DATA_OBJECT_ID NUMBER, OBJECT_TYPE VARCHAR2(23), CREATED DATE, LAST_DDL_TIME DATE,"
     " STATUS VARCHAR2(7), TEMPORARY VARCHAR2(1), GENERATED VARCHAR2(1), SECONDARY VARCHAR2(1)",
 )
+_DBA_OBJECTS = Table("SYS", "DBA_OBJECTS", _OBJECTS.columns)
 _CONSTRAINTS = _view(
     "ALL_CONSTRAINTS",
     f"OWNER {_NAME}, CONSTRAINT_NAME {_NAME}, CONSTRAINT_TYPE VARCHAR2(1), TABLE_NAME {_NAME},"
@@ -176,17 +182,22 @@ _SESSION = _view(
     " CLIENT_IDENTIFIER VARCHAR2(64), TYPE VARCHAR2(10)",
 )
 _DUAL = _view("DUAL", "DUMMY VARCHAR2(1)")
-_PRIVILEGES = ("CREATE SESSION", "CREATE TABLE", "FLASHBACK ANY TABLE", "SELECT ANY TABLE")
 
 
 class Dictionary:
     """All dictionary views of one server."""
 
     def __init__(
-        self, database: Database, user: str, service: str, sessions: Callable[[], list[Session]]
+        self,
+        database: Database,
+        grants: Grants,
+        service: str,
+        sessions: Callable[[], list[Session]],
     ) -> None:
         self._database = database
-        self._user = user
+        self._grants = grants
+        self._user = grants.now.user
+        self._started = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
         self._service = service
         self._sessions = sessions
         self._tables = [t for _, t in sorted(database.tables.items())]
@@ -196,6 +207,11 @@ class Dictionary:
 
     def views(self, work: Work) -> Mapping[str, View]:
         """The views as one session sees them."""
+        privileges = self._grants.now
+        hidden = [t for t in self._tables if not privileges.may_select(t)]
+        known = dict(self._static)
+        if hidden:
+            known = {name: _without(view, hidden) for name, view in known.items()}
         live: dict[str, View] = {
             "V$DATABASE": (_DATABASE, lambda: rows_sql(_DATABASE, [self._of_database()])),
             "V$SESSION": (_SESSION, lambda: rows_sql(_SESSION, self._of_sessions())),
@@ -203,8 +219,46 @@ class Dictionary:
                 _NLS_SESSION,
                 lambda: rows_sql(_NLS_SESSION, self._of_nls(work)),
             ),
+            "SESSION_PRIVS": (_PRIVS, lambda: rows_sql(_PRIVS, self._of_privileges(privileges))),
+            "ALL_TAB_PRIVS": (
+                _TAB_PRIVS,
+                lambda: rows_sql(_TAB_PRIVS, self._of_grants(privileges)),
+            ),
+            "ALL_TABLES": (
+                _TABLES,
+                lambda: rows_sql(
+                    _TABLES, [self._table_row(t) for t in self._tables if t not in hidden]
+                ),
+            ),
+            "USER_TABLES": (
+                _USER_TABLES,
+                lambda: rows_sql(
+                    _USER_TABLES,
+                    [self._table_row(t)[1:] for t in self._tables if t.owner == self._user],
+                ),
+            ),
         }
-        return {**self._static, **live}
+        return {**known, **live, **self._of_storage()}
+
+    def _of_storage(self) -> dict[str, View]:
+        found = storage_views(self._database, self._tables, self._user)
+
+        def as_sql(view: Table, rows: Callable[[], Rows]) -> Callable[[], str]:
+            return lambda: rows_sql(view, rows())
+
+        return {name: (view, as_sql(view, rows)) for name, (view, rows) in found.items()}
+
+    @staticmethod
+    def _of_privileges(privileges: Privileges) -> Rows:
+        return [["CREATE TABLE"], *([p] for p in SYSTEM if p in privileges.held)]
+
+    def _of_grants(self, privileges: Privileges) -> Rows:
+        return [
+            [t.owner, self._user, t.owner, t.name, verb, "NO"]
+            for t in self._tables
+            for verb in ("FLASHBACK", "SELECT")
+            if f"{verb} {t.owner}.{t.name}" in privileges.held
+        ]
 
     def _add(self, view: Table, rows: Rows) -> None:
         """Add a view; an ALL_ view brings its DBA_ twin's refusal and its USER_ twin."""
@@ -266,11 +320,12 @@ class Dictionary:
         columns = [_column_row(t, i, c) for t in tables for i, c in enumerate(t.columns, 1)]
         owners = sorted({self._user, *(t.owner for t in tables)})
         keyed = [t for t in tables if t.primary_key]
+        objects = self._object_rows()
         return [
-            (_TABLES, [_table_row(t) for t in tables]),
             (_COLUMNS, columns),
             (_COLS, [[*c, "NO", "NO", c[10], c[10], c[2], "YES"] for c in columns]),
-            (_OBJECTS, self._object_rows()),
+            (_OBJECTS, objects),
+            (_DBA_OBJECTS, objects),
             (_CONSTRAINTS, [r for t in tables for r in _constraint_rows(t)]),
             (_CONS_COLUMNS, [r for t in tables for r in _constraint_columns(t)]),
             (_INDEXES, [
@@ -285,11 +340,6 @@ class Dictionary:
             (_TAB_COMMENTS, [[t.owner, t.name, "TABLE", None] for t in tables]),
             (_COL_COMMENTS, [[t.owner, t.name, c.name, None] for t in tables for c in t.columns]),
             (_USERS, [[owner, 100 + i, _CREATED] for i, owner in enumerate(owners)]),
-            (_PRIVS, [[p] for p in _PRIVILEGES]),
-            (_TAB_PRIVS, [
-                [t.owner, self._user, t.owner, t.name, p, "NO"]
-                for t in tables if t.owner != self._user for p in ("SELECT", "FLASHBACK")
-            ]),
             (_VERSION, [[BANNER, f"{BANNER}\nVersion 19.3.0.0.0", 0]]),
             (_COMPONENT, [
                 ["Oracle Database 19c Enterprise Edition ", "19.0.0.0.0", "19.3.0.0.0",
@@ -303,10 +353,18 @@ class Dictionary:
             (_DUAL, [["X"]]),
         ]  # fmt: skip
 
+    def _table_row(self, table: Table) -> list[Value]:
+        # The statistics are those of this moment, where Oracle has those of the last ANALYZE.
+        blocks = segments.blocks_of(self._database.rows_ever(table))
+        rows = self._database.rows_now(table)
+        average = segments.BLOCK_BYTES // segments.ROWS_PER_BLOCK if rows else 0
+        return [table.owner, table.name, "USERS", None, "VALID", rows, blocks, average, "NO", None,
+                "N", "NO", None, "DISABLED", None, "NO", self._started]  # fmt: skip
+
     def _object_rows(self) -> list[list[Value]]:
         rows: list[list[Value]] = []
         for table in self._tables:
-            at = 70_000 + len(rows)
+            at = segments.object_number(table.number)
             rows.append([
                 table.owner, table.name, None, at, at, "TABLE", _CREATED, _CREATED, "VALID", "N",
                 "N", "N",
@@ -319,10 +377,21 @@ class Dictionary:
         return rows
 
 
-def _table_row(table: Table) -> list[Value]:
-    # Statistics were never gathered, so the counts are NULL, as on a fresh table.
-    return [table.owner, table.name, "USERS", None, "VALID", None, None, None, "NO", None, "N",
-            "NO", None, "DISABLED", None, "NO", None]  # fmt: skip
+def _without(view: View, hidden: Sequence[Table]) -> View:
+    """The rows of a view that are not of these tables."""
+    columns = {c.name for c in view[0].columns}
+    owner = next((c for c in ("TABLE_OWNER", "OWNER") if c in columns), None)
+    name = next((c for c in ("TABLE_NAME", "OBJECT_NAME") if c in columns), None)
+    if owner is None or name is None or view[0].name.startswith("DBA_"):
+        return view
+    pairs = [
+        (t.owner, n)
+        for t in hidden
+        for n in ([t.name, constraint_name(t)] if name == "OBJECT_NAME" else [t.name])
+    ]
+    gone = ", ".join(f"({quoted(o)}, {quoted(n)})" for o, n in pairs)
+    condition = f'("{owner}", "{name}") NOT IN ({gone})'
+    return view[0], lambda: f"SELECT * FROM ({view[1]()}) AS v WHERE {condition}"
 
 
 def _data_type(type_: OraType) -> str:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kpcluigi.rehearsal.oracle import oranumber
+from kpcluigi.rehearsal.oracle import oranumber, segments
 from kpcluigi.rehearsal.oracle.oratypes import OraType
 
 ROW = 7
@@ -247,6 +247,26 @@ def zoned_cells(array: pa.Array) -> Cells:
     return selected(matrix, kept)
 
 
+def rowid_cells(array: pa.Array) -> Cells:
+    """ROWID: its parts, each as a count of bytes and the bytes."""
+    parts = segments.taken_apart(array)
+    matrix = np.zeros((len(array), 18), dtype=np.uint8)
+    matrix[:, 0] = 17
+    at = 1
+    for values, width in ((parts.objects, 4), (parts.files, 2), (None, 0), (parts.blocks, 4),
+                          (parts.rows, 2)):  # fmt: skip
+        matrix[:, at] = width
+        for i in range(width):
+            assert values is not None
+            matrix[:, at + 1 + i] = (values >> (8 * (width - 1 - i))) & 0xFF
+        at += 1 + width
+    valid = _valid(array)
+    matrix[~valid, 0] = 0
+    kept = np.repeat(valid[:, None], 18, axis=1)
+    kept[:, 0] = True
+    return selected(matrix, kept)
+
+
 def inline_lob_cells(array: pa.Array) -> Cells:
     """A CLOB or BLOB that the client defined as LONG: its value, null indicator, return code."""
     binary = array.cast(pa.large_binary())
@@ -289,6 +309,8 @@ def encoder(
         return timestamp_cells
     if type_.kind == "TSTZ":
         return zoned_cells
+    if type_.kind == "ROWID":
+        return rowid_cells
     return text_cells if type_.size else no_cells
 
 

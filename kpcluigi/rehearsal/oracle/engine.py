@@ -20,6 +20,7 @@ from kpcluigi.rehearsal.oracle.errors import OraError, find_in, unimplemented
 from kpcluigi.rehearsal.oracle.queries import Block
 from kpcluigi.rehearsal.oracle.scope import Parameters, Surroundings
 from kpcluigi.rehearsal.oracle.statements import Change, Statements
+from kpcluigi.rehearsal.oracle.undo import Past, ScnTimes, Undo
 
 FIRST_SCN = 1_000_000
 """The SCN when a file is first opened; rows put in before have always been there."""
@@ -34,17 +35,29 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """A compiled statement, and the place holders whose values DuckDB is given."""
+    """A compiled statement, the place holders whose values DuckDB is given, and what it reads at
+    an SCN of the past."""
 
     what: Block | Change
     used: tuple[int, ...]
+    past: tuple[Past, ...] = ()
 
 
 class Rows:
-    """The rows of an open query, read from DuckDB as they are asked for."""
+    """The rows of an open query, read from DuckDB as they are asked for.
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> None:
+    `still_allowed` is asked before each fetch, and raises what the client is to be told instead.
+    """
+
+    def __init__(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        sql: str,
+        values: dict[str, Any],
+        still_allowed: Callable[[], None],
+    ) -> None:
         self._cursor = cursor
+        self._still_allowed = still_allowed
         self._reader = cursor.sql(sql, params=values).to_arrow_reader(SLICE_ROWS)
         self._batch: pa.RecordBatch | None = None
         self._at = 0
@@ -63,6 +76,7 @@ class Rows:
 
     def take(self, count: int) -> Iterator[pa.RecordBatch]:
         """The next `count` rows, or those that are left, in slices."""
+        self._still_allowed()
         while count > 0 and self._batch is not None:
             part = self._batch.slice(self._at, count)
             if part.num_rows:
@@ -95,7 +109,9 @@ class Database:
             settle(self._con, table)
         found = self._con.execute("SELECT max(scn) FROM _oracle.clock").fetchone()
         self._scn = (found[0] if found and found[0] else FIRST_SCN) + 1
-        self.oldest_scn = FIRST_SCN
+        self.undo = Undo(FIRST_SCN)
+        self.scn_times = ScnTimes()
+        self.scn_times.passed(self._scn)
         self._clock = threading.Lock()
         self._writing = threading.Lock()
         self._writers = 0
@@ -111,7 +127,37 @@ class Database:
         """The present SCN. It moves on by itself, as a busy database's does."""
         with self._clock:
             self._scn += 1
+            self.scn_times.passed(self._scn)
             return self._scn - 1
+
+    def forget_undo(self, scn: int | None, table: str | None) -> None:
+        """From now on every SCN below `scn`, or the present one, is too old for "OWNER.TABLE", or
+        for all.
+
+        Raises:
+            ValueError: there is no such table.
+        """
+        known = None
+        if table is not None:
+            owner, _, name = table.upper().partition(".")
+            known = self.tables.get((owner, name))
+            if known is None:
+                raise ValueError(f"there is no table {table!r}; OWNER.TABLE is needed")
+        self.undo.forget(self.current_scn() if scn is None else scn, known)
+
+    def rows_now(self, table: Table) -> int:
+        """How many rows `table` has, as committed."""
+        alive = "_from_scn >= 0 AND (_to_scn IS NULL OR _to_scn < 0)"
+        return self._count(f"SELECT count(*) FROM {table.engine_name} WHERE {alive}")
+
+    def rows_ever(self, table: Table) -> int:
+        """How many row numbers of `table` were given, of all versions."""
+        return self._count(f"SELECT coalesce(max(_row) + 1, 0) FROM {table.engine_name}")
+
+    def _count(self, sql: str) -> int:
+        with self._con.cursor() as cursor:
+            found = cursor.execute(sql).fetchone()
+        return int(found[0]) if found else 0
 
     # -- writing
 
@@ -142,6 +188,7 @@ class Database:
                     cursor.execute("INSERT INTO _oracle.clock VALUES (?)", [scn])
                     cursor.execute("COMMIT")
                     self._scn += 1
+                    self.scn_times.passed(self._scn)
             else:
                 for table in touched:
                     self._forget_uncommitted(cursor, table)
@@ -173,16 +220,20 @@ class Database:
     ) -> Plan:
         """The plan of `statement`; kept for the next time unless it depends on a bind's value."""
         signature = tuple((b.type, b.value is None, b.offset) for b in bound)
-        key = (sql, around.schema, around.nls, around.writer, around.snapshot, signature)
+        key = (
+            sql, around.schema, around.nls, around.writer, around.snapshot, around.privileges,
+            signature,
+        )  # fmt: skip
         kept = None if explains else self._plans.get(key)
         if kept is not None:
             return kept
         parameters = Parameters(bound, explains=explains)
         try:
-            what = Statements(around, parameters).plan(statement)
+            compiler = Statements(around, parameters)
+            what = compiler.plan(statement)
         except RecursionError:
             raise unimplemented("an expression this deep") from None
-        plan = Plan(what, tuple(sorted(parameters.used)))
+        plan = Plan(what, tuple(sorted(parameters.used)), tuple(compiler.past))
         if not parameters.fixed_by_value and not explains:
             self._plans[key] = plan
             while len(self._plans) > PLANS_KEPT:

@@ -9,8 +9,9 @@ from decimal import Decimal
 from typing import Any
 
 import duckdb
+from duckdb.func import PythonUDFType
 
-from kpcluigi.rehearsal.oracle import oradate, oranumber
+from kpcluigi.rehearsal.oracle import oradate, oranumber, segments
 from kpcluigi.rehearsal.oracle.errors import OraError
 
 
@@ -97,7 +98,7 @@ def _raw_at_most(data: bytes, size: int, column: str) -> bytes:
     return data
 
 
-_T, _I, _B, _D = "VARCHAR", "INTEGER", "BLOB", "TIMESTAMP"
+_T, _I, _B, _D, _H = "VARCHAR", "INTEGER", "BLOB", "TIMESTAMP", "HUGEINT"
 _FUNCTIONS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
     "ora_add": (oranumber.add, [_T, _T], _T),
     "ora_subtract": (oranumber.subtract, [_T, _T], _T),
@@ -128,6 +129,11 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
     "ora_cut_bytes": (_cut_bytes, [_T, _I], _T),
     "ora_text_fits": (_bytes_at_most, [_T, _I, "BOOLEAN", _T], _T),
     "ora_raw_fits": (_raw_at_most, [_B, _I, _T], _B),
+    "ora_to_rowid": (segments.parse, [_T], _H),
+    "ora_first_row": (segments.first_row, [_H, _H], "BIGINT"),
+}
+_BY_COLUMN: dict[str, tuple[Callable[..., Any], list[str], str]] = {
+    "ora_rowid_text": (segments.texts, [_H], _T),
 }
 
 
@@ -135,3 +141,5 @@ def register(con: duckdb.DuckDBPyConnection) -> None:
     """Make the functions known to `con` and to every cursor of it."""
     for name, (function, parameters, result) in _FUNCTIONS.items():
         con.create_function(name, function, list(parameters), result)
+    for name, (function, parameters, result) in _BY_COLUMN.items():
+        con.create_function(name, function, list(parameters), result, type=PythonUDFType.ARROW)

@@ -49,6 +49,10 @@ class Expressions(ABC):
         """A pseudo column such as ROWNUM or SYSDATE; None where the name is none."""
 
     @abstractmethod
+    def compared_rowids(self, op: str, left: Typed, right: Typed) -> str:
+        """A comparison of which one side is a ROWID."""
+
+    @abstractmethod
     def subquery(self, query: s.Query, scope: Scope | None) -> tuple[str, list[Typed]]:
         """A query inside an expression, and the types of its columns."""
 
@@ -351,6 +355,8 @@ class Expressions(ABC):
 
     def compared(self, op: str, left: s.Value, right: s.Value, scope: Scope) -> str:
         a, b = self.value(left, scope), self.value(right, scope)
+        if "ROWID" in (a.type.kind, b.type.kind):
+            return self.compared_rowids(op, a, b)
         x, y = values.comparable(a, b, self.nls)
         return f"({x} {op} {y})"
 

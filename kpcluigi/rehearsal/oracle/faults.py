@@ -109,6 +109,11 @@ class Faults:
             self._armed.append(fault)
             return len(self._armed)
 
+    def count(self) -> int:
+        """How many faults are armed."""
+        with self._lock:
+            return len(self._armed)
+
     def disarm(self) -> None:
         with self._lock:
             self._armed.clear()

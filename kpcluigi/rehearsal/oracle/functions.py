@@ -32,10 +32,10 @@ _DATE_UNITS = {
 
 _NOT_COVERED = frozenset(
     """
-    ACOS ASCIISTR ASIN ATAN ATAN2 BITAND CHARTOROWID COMPOSE CONVERT COS DBTIMEZONE DUMP EMPTY_BLOB
+    ACOS ASCIISTR ASIN ATAN ATAN2 BITAND COMPOSE CONVERT COS DBTIMEZONE DUMP EMPTY_BLOB
     EMPTY_CLOB EXP FROM_TZ INSTRB JSON_OBJECT JSON_QUERY JSON_VALUE LN LNNVL LOG MONTHS_BETWEEN
     NANVL NEW_TIME NEXT_DAY NLSSORT NLS_LOWER NLS_UPPER NUMTODSINTERVAL NUMTOYMINTERVAL REMAINDER
-    ROWIDTOCHAR SCN_TO_TIMESTAMP SESSIONTIMEZONE SIN SOUNDEX SQRT SYS_GUID TAN TIMESTAMP_TO_SCN
+    SCN_TO_TIMESTAMP SESSIONTIMEZONE SIN SOUNDEX SQRT SYS_GUID TAN TIMESTAMP_TO_SCN
     TO_BINARY_DOUBLE TO_BINARY_FLOAT TO_DSINTERVAL TO_NCHAR TO_TIMESTAMP_TZ TO_YMINTERVAL UNISTR
     USERENV VSIZE WIDTH_BUCKET XMLELEMENT
     """.split()  # noqa: SIM905
@@ -68,22 +68,30 @@ class Functions(Expressions):
     """Calls by name; aggregates and window functions come from `aggregates`."""
 
     def call(self, node: s.Call, scope: Scope) -> Typed:
-        if len(node.path) == 1:
-            known = _FUNCTIONS.get(node.path[0])
-            if known is not None:
-                if node.distinct or node.over or node.within or node.star:
-                    raise OraError(30482 if node.over else 907)
-                if len(node.args) < known.least:
-                    raise OraError(938 if node.args else 909, offset=node.offset)
-                if len(node.args) > known.most:
-                    raise OraError(939, offset=node.offset)
-                return known.handler(self, node, scope)
-        if node.path in _NULLARY and not node.args:
-            return _NULLARY[node.path](self)
-        if node.path[-1] in _NOT_COVERED or node.path[0].startswith(("DBMS_", "UTL_")):
+        packaged = len(node.path) > 1
+        path = node.path[1:] if node.path[0] == "SYS" else node.path
+        known = _FUNCTIONS.get(".".join(path))
+        if known is not None:
+            if node.distinct or node.over or node.within or node.star:
+                raise OraError(30482 if node.over else 907)
+            if packaged and not known.least <= len(node.args) <= known.most:
+                raise OraError(6553, node.path[-1])
+            if len(node.args) < known.least:
+                raise OraError(938 if node.args else 909, offset=node.offset)
+            if len(node.args) > known.most:
+                raise OraError(939, offset=node.offset)
+            return known.handler(self, node, scope)
+        if path in _NULLARY and not node.args and self.around.privileges.may_execute(path[0]):
+            return _NULLARY[path](self)
+        if path not in _NULLARY and self._is_oracles(node.path):
             raise unimplemented(".".join(node.path))
         shown = ".".join(f'"{p}"' for p in node.path)
         raise OraError(904, shown, offset=node.offset)
+
+    @staticmethod
+    def _is_oracles(path: tuple[str, ...]) -> bool:
+        """Whether Oracle knows the function, although the stand-in does not."""
+        return path[-1] in _NOT_COVERED or path[0].startswith(("DBMS_", "UTL_"))
 
     def pseudo(self, name: str, scope: Scope) -> Typed | None:
         moment = _MOMENTS.get(name)
@@ -91,7 +99,7 @@ class Functions(Expressions):
             return self.now(*moment)
         if name == "USER":
             return Typed(values.quoted(self.around.user), varchar2(128), nullable=False)
-        if name in ("ROWID", "LEVEL", "UID", "ORA_ROWSCN"):
+        if name in ("LEVEL", "UID", "ORA_ROWSCN"):
             raise unimplemented(name)
         return None
 
@@ -136,7 +144,6 @@ def _system_change_number(f: Functions) -> Typed:
 
 _NULLARY: dict[tuple[str, ...], Callable[[Functions], Typed]] = {
     ("DBMS_FLASHBACK", "GET_SYSTEM_CHANGE_NUMBER"): _system_change_number,
-    ("SYS", "DBMS_FLASHBACK", "GET_SYSTEM_CHANGE_NUMBER"): _system_change_number,
 }
 
 

@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal[
-    "NUMBER", "VARCHAR2", "CHAR", "DATE", "TIMESTAMP", "TSTZ", "RAW", "CLOB", "BLOB", "LONG"
+    "NUMBER",
+    "VARCHAR2",
+    "CHAR",
+    "DATE",
+    "TIMESTAMP",
+    "TSTZ",
+    "RAW",
+    "CLOB",
+    "BLOB",
+    "LONG",
+    "ROWID",
 ]
 
 MAX_DECIMAL = 38
@@ -70,6 +80,7 @@ TSTZ = OraType("TSTZ", scale=6, size=13)
 CLOB = OraType("CLOB", size=4000)
 BLOB = OraType("BLOB", size=4000)
 LONG = OraType("LONG")
+ROWID = OraType("ROWID", size=10)
 
 _NUMBER = re.compile(r"NUMBER(?:\((\*|\d+)(?:,\s*(-?\d+))?\))?$")
 _TEXT = re.compile(r"(VARCHAR2|CHAR)(?:\((\d+)(?:\s+(CHAR|BYTE))?\))?$")

@@ -358,7 +358,10 @@ class Expressions(Tokens, ABC):
             if self.is_op("*"):
                 self.take()
                 return s.Star(tuple(parts))
-            parts.append(self.name(1747))
+            if self.is_word("ROWID"):
+                parts.append(s.Name(self.take().text))
+            else:
+                parts.append(self.name(1747))
         if self.is_op("("):
             if self.ahead().text == "+" and self.ahead(2).text == ")":
                 self.at += 3

@@ -23,16 +23,21 @@ from kpcluigi.rehearsal.oracle.scope import (
     printed,
     table_columns,
 )
+from kpcluigi.rehearsal.oracle.undo import Past
 from kpcluigi.rehearsal.oracle.values import Typed
 
 
 @dataclass(frozen=True)
 class Block:
-    """A compiled query. Its columns are called c0, c1, … in DuckDB; `names` are Oracle's."""
+    """A compiled query. Its columns are called c0, c1, … in DuckDB; `names` are Oracle's.
+
+    `rowless` is the error for asking it for a ROWID, when it stands in a FROM.
+    """
 
     sql: str
     names: tuple[str, ...]
     columns: tuple[Typed, ...]
+    rowless: int = 1446
 
 
 class Queries(Aggregates):
@@ -41,6 +46,7 @@ class Queries(Aggregates):
     def __init__(self, around: Surroundings, parameters: Parameters) -> None:
         super().__init__(around, parameters)
         self._common: dict[str, tuple[str, Block]] = {}
+        self.past: list[Past] = []
 
     def subquery(self, query: s.Query, scope: Scope | None) -> tuple[str, list[Typed]]:
         clause, inside = self.clause, self._inside
@@ -128,6 +134,7 @@ class Queries(Aggregates):
             sql,
             tuple(name for name, _ in items),
             tuple(renamed(value, f"c{i}") for i, (_, value) in enumerate(items)),
+            1446 if grouped or node.distinct or limit else 1445 if len(scope.sources) > 1 else 3001,
         )
 
     def _items(self, node: s.Select, scope: Scope) -> list[tuple[str, Typed]]:
@@ -294,7 +301,7 @@ class Queries(Aggregates):
         columns: dict[str, Typed | None] = {}
         for i, (column, value) in enumerate(zip(block.names, block.columns, strict=True)):
             columns[column] = None if column in columns else renamed(value, f"{alias}.c{i}")
-        scope.sources.append(Source(name, None, columns, list(block.names)))
+        scope.sources.append(Source(name, None, columns, list(block.names), block.rowless))
         return f"{sql} AS {alias}"
 
     def _table(self, node: s.TableRef, scope: Scope) -> str:
@@ -305,7 +312,8 @@ class Queries(Aggregates):
         table = self.around.find(node.path, node.offset)
         alias = self.fresh()
         columns, shown = table_columns(table, alias)
-        scope.sources.append(Source(name, table.owner, columns, shown))
+        rowless = 3001 if table.name == "DUAL" else 1445
+        scope.sources.append(Source(name, table.owner, columns, shown, rowless))
         return f"({self.rows_of(table, node)}) AS {alias}"
 
     def rows_of(self, table: Table, node: s.TableRef) -> str:
@@ -319,8 +327,12 @@ class Queries(Aggregates):
             return known[1]()
         scn = self.around.snapshot
         if node.as_of is not None:
+            if not self.around.privileges.may_flash_back(table):
+                raise OraError(1031)
             scn = self._as_of(*node.as_of)
         if scn is not None:
+            self.around.need_undo([(table, scn)])
+            self.past.append((table, scn))
             until = f"(_to_scn IS NULL OR _to_scn > {scn} OR _to_scn < 0)"
             alive = f"_from_scn BETWEEN 0 AND {scn} AND {until}"
         elif self.around.writer is not None:
@@ -347,8 +359,6 @@ class Queries(Aggregates):
         scn = int(text)
         if scn > self.around.current_scn():
             raise OraError(8181)
-        if scn < self.around.oldest_scn:
-            raise OraError(1555, 0, "")
         return scn
 
     def _join(self, node: s.Join, scope: Scope) -> str:

@@ -27,6 +27,7 @@ _WIRE_TYPES: dict[Kind, int] = {
     "CLOB": requests.CLOB,
     "BLOB": requests.BLOB,
     "LONG": requests.LONG,
+    "ROWID": requests.ROWID_TYPE,
 }
 
 

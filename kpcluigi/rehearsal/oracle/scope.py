@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from kpcluigi.rehearsal.oracle import segments
 from kpcluigi.rehearsal.oracle.binds import Bound
 from kpcluigi.rehearsal.oracle.catalog import HIDDEN_OFFSET, Table
-from kpcluigi.rehearsal.oracle.errors import OraError
-from kpcluigi.rehearsal.oracle.oratypes import OraType
+from kpcluigi.rehearsal.oracle.errors import OraError, unimplemented
+from kpcluigi.rehearsal.oracle.oratypes import ROWID, OraType
+from kpcluigi.rehearsal.oracle.privileges import Privileges
 from kpcluigi.rehearsal.oracle.syntax import ColumnRef, Name
+from kpcluigi.rehearsal.oracle.undo import Past
 from kpcluigi.rehearsal.oracle.values import Nls, Typed
 
 
@@ -22,7 +26,9 @@ class Surroundings:
         context: SYS_CONTEXT('USERENV', …) and the like, by parameter.
         current_scn: gives the present SCN; asked only by statements that name it.
         snapshot: the SCN that every table is read at, in a READ ONLY transaction.
-        oldest_scn: what lies before it is ORA-01555.
+        scn_time: when an SCN was, in UTC; ORA-08181.
+        need_undo: ORA-01555 unless the tables can be read at these SCNs.
+        privileges: what the user may do.
         writer: the mark of this session's uncommitted rows, when it has any.
     """
 
@@ -33,7 +39,9 @@ class Surroundings:
     nls: Nls
     context: Mapping[str, str | None]
     current_scn: Callable[[], int]
-    oldest_scn: int
+    scn_time: Callable[[int], dt.datetime]
+    need_undo: Callable[[Iterable[Past]], None]
+    privileges: Privileges
     snapshot: int | None = None
     writer: int | None = None
 
@@ -45,20 +53,30 @@ class Surroundings:
         owner = path[0].text if len(path) == 2 else self.schema
         found = self.tables.get((owner, name))
         if found is not None:
+            if not self.privileges.may_select(found):
+                raise OraError(942, offset=offset)
             return found
-        if (len(path) == 1 or owner in ("SYS", "PUBLIC")) and name in self.dictionary:
+        if (
+            (len(path) == 1 or owner in ("SYS", "PUBLIC"))
+            and name in self.dictionary
+            and self.privileges.may_read_view(name)
+        ):
             return self.dictionary[name][0]
         raise OraError(942, offset=offset)
 
 
 @dataclass
 class Source:
-    """One item of a FROM: its name, and its columns as SQL. An ambiguous column is None."""
+    """One item of a FROM: its name, and its columns as SQL. An ambiguous column is None.
+
+    `rowless` is the error for asking it for a ROWID when it has none.
+    """
 
     name: str | None
     owner: str | None
     columns: dict[str, Typed | None]
     shown: list[str] = field(default_factory=list)
+    rowless: int = 1445
 
 
 @dataclass
@@ -87,6 +105,8 @@ class Scope:
         column = ref.parts[-1].text
         if len(ref.parts) == 1 and column in self.merged:
             return self.merged[column]
+        if column == "ROWID":
+            self._need_rowid(ref)
         matches = [
             s.columns[column]
             for s in self.sources
@@ -97,6 +117,18 @@ class Scope:
         if matches:
             return matches[0]
         return self.aliases.get(column) if len(ref.parts) == 1 else None
+
+    def _need_rowid(self, ref: ColumnRef) -> None:
+        """ROWID is of one source of this very block, which must have one."""
+        named = [s for s in self.sources if _is_named(s, ref.parts[:-1])]
+        if len(named) > 1:
+            raise OraError(918, offset=ref.offset)
+        if named and "ROWID" not in named[0].columns:
+            if named[0].rowless == 3001:
+                raise unimplemented(
+                    "ROWID of DUAL or of an inline view; name it inside: ROWID AS r"
+                )
+            raise OraError(named[0].rowless, offset=ref.offset)
 
     def named(self, path: tuple[Name, ...]) -> Source:
         """The source that `path.*` means."""
@@ -131,6 +163,14 @@ def table_columns(table: Table, alias: str) -> tuple[dict[str, Typed | None], li
             )
             sql = f"({sql})"
         columns[column.name] = Typed(sql, column.oracle, column.nullable)
+    if table.number:
+        row = f"{alias}._row"
+        columns["ROWID"] = Typed(
+            segments.rowid_sql(row, table.number),
+            ROWID,
+            nullable=False,
+            row=(row, segments.first_rowid(table.number)),
+        )
     return columns, [c.name for c in table.columns]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from kpcluigi.rehearsal.oracle.engine import Database
 from kpcluigi.rehearsal.oracle.faults import Faults
 from kpcluigi.rehearsal.oracle.journal import Journal
 from kpcluigi.rehearsal.oracle.packets import Wire
+from kpcluigi.rehearsal.oracle.privileges import Grants
 from kpcluigi.rehearsal.oracle.session import Session
 from kpcluigi.rehearsal.oracle.work import Work
 
@@ -22,15 +23,24 @@ class Server:
     """Oracle as far as a client can tell. `port` is where it listens, on 127.0.0.1."""
 
     def __init__(
-        self, database: Path, *, user: str, password: str, service: str, port: int
+        self,
+        database: Path,
+        *,
+        user: str,
+        password: str,
+        service: str,
+        port: int,
+        granted: Sequence[str] = (),
+        revoked: Sequence[str] = (),
     ) -> None:
         self.user = user.upper()
         self.password = password
         self.service = service
         self.database = Database(database)
+        self.grants = Grants(self.user, self.database.tables.values(), granted, revoked)
         self.faults = Faults()
         self.journal = Journal()
-        self._dictionary = Dictionary(self.database, self.user, service, self.sessions)
+        self._dictionary = Dictionary(self.database, self.grants, service, self.sessions)
         self._socket = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port: int = self._socket.getsockname()[1]
         self._lock = threading.Lock()
@@ -86,10 +96,25 @@ class Server:
         return self.journal.since(index)
 
     def arm(self, fault: dict[str, Any]) -> int:
-        return self.faults.arm(fault)
+        """Arm a fault, or follow an order, which is {"grant": …}, {"revoke": …} or
+        {"forget_undo": SCN or null, "table": "OWNER.TABLE" or null}."""
+        match fault:
+            case {"grant": str(privilege), **rest} if not rest:
+                self.grants.grant(privilege)
+            case {"revoke": str(privilege), **rest} if not rest:
+                self.grants.revoke(privilege)
+            case {"forget_undo": int() | None as scn, "table": str() | None as table, **rest} if (
+                not rest
+            ):
+                self.database.forget_undo(scn, table)
+            case _:
+                return self.faults.arm(fault)
+        return self.faults.count()
 
     def disarm(self) -> None:
         self.faults.disarm()
 
     def reset(self) -> None:
         self.journal.reset()
+        self.grants.reset()
+        self.database.undo.reset()

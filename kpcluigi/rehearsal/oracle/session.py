@@ -62,7 +62,13 @@ class Session:
         self.user = ""
         self.attributes = {"module": "", "action": "", "client_identifier": ""}
         self.program = ""
-        self.work = Work(server.database, server.user, self._context, server.dictionary)
+        self.work = Work(
+            server.database,
+            server.user,
+            self._context,
+            server.dictionary,
+            lambda: server.grants.now,
+        )
         self._logged_in = False
         self._cursors: dict[int, Cursor] = {}
         self._last_cursor = 0
@@ -315,6 +321,8 @@ class Session:
             self._meet_faults("login", self.user)
             if logon is None or not logon.is_right(answer):
                 raise OraError(1017)
+            if "CREATE SESSION" not in self._server.grants.now.held:
+                raise OraError(1045, self.user)
         except OraError as error:
             self._server.journal.count("refused_logins")
             self._send_error(error)

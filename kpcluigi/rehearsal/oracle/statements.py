@@ -103,6 +103,7 @@ class Statements(Queries):
                 made[column.name] = self._stored(table, column, assigned[column.name], 1407)
             else:
                 made[column.name] = self._kept(column, alias)
+        made["_row"] = {"_row": f"{alias}._row"}
         # The new versions carry a mark of their own until the old ones are closed, so that the
         # closing step, which comes second, does not take them for old.
         source = f" FROM ({self.rows_of(table, node.table)}) AS {alias}{where}"

@@ -12,6 +12,7 @@ from kpcluigi.rehearsal.oracle.oratypes import (
     DATE,
     MAX_DECIMAL,
     NUMBER,
+    ROWID,
     OraType,
     char,
     number,
@@ -29,6 +30,7 @@ class Typed:
     Attributes:
         text: the value, when it is a text known before the statement runs.
         null: whether it is the literal NULL.
+        row: of the ROWID of a table's row: SQL for the row's number, and the rowid of number 0.
     """
 
     sql: str
@@ -36,6 +38,7 @@ class Typed:
     nullable: bool = True
     text: str | None = None
     null: bool = False
+    row: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ def engine_type(type_: OraType) -> str:
         return "STRUCT(u TIMESTAMP, o SMALLINT)"
     if type_.is_time:
         return "TIMESTAMP"
+    if type_.kind == "ROWID":
+        return "HUGEINT"
     return "BLOB" if type_.kind in ("RAW", "BLOB") else "VARCHAR"
 
 
@@ -149,6 +154,8 @@ def as_text(value: Typed, nls: Nls) -> Typed:
         return value
     if kind == "NUMBER":
         return number_text(value)
+    if kind == "ROWID":
+        return Typed(f"ora_rowid_text({value.sql})", varchar2(18), value.nullable)
     if kind == "RAW":
         return Typed(f"upper(hex({value.sql}))", varchar2(value.type.size * 2), value.nullable)
     if value.type.is_time:
@@ -170,6 +177,17 @@ def moment_text(value: Typed, model: str) -> Typed:
         local = f"({value.sql}.u + to_minutes({value.sql}.o))"
         return Typed(oradate.to_char_sql(local, model, f"{value.sql}.o"), varchar2(size))
     return Typed(oradate.to_char_sql(value.sql, model), varchar2(size), value.nullable)
+
+
+def as_rowid(value: Typed) -> Typed:
+    kind = value.type.kind
+    if kind == "ROWID":
+        return value
+    if value.null:
+        return null_of(ROWID)
+    if kind in ("VARCHAR2", "CHAR"):
+        return Typed(f"ora_to_rowid({value.sql})", ROWID, value.nullable)
+    raise inconsistent("ROWID", value.type)
 
 
 def as_number(value: Typed) -> Typed:
@@ -228,6 +246,8 @@ def comparable(left: Typed, right: Typed, nls: Nls) -> tuple[str, str]:
         known = right if left.null else left
         null = null_of(known.type).sql
         return (null if left.null else left.sql), (null if right.null else right.sql)
+    if "ROWID" in kinds:
+        return as_rowid(left).sql, as_rowid(right).sql
     if "NUMBER" in kinds:
         return _comparable_numbers(as_number(left), as_number(right))
     if left.type.is_time or right.type.is_time:
@@ -285,6 +305,8 @@ def convert(value: Typed, to: OraType, nls: Nls) -> Typed:
         return Typed(f"CASE WHEN {moment.sql} IS NOT NULL THEN {made} END", to, moment.nullable)
     if to.kind in ("VARCHAR2", "CHAR", "CLOB"):
         return as_text(value, nls)
+    if to.kind == "ROWID":
+        return replace(as_rowid(value), row=None)
     if to.kind in ("RAW", "BLOB"):
         if value.type.kind in ("RAW", "BLOB"):
             return value

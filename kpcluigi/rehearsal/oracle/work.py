@@ -12,10 +12,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from kpcluigi.rehearsal.oracle import syntax as s
 from kpcluigi.rehearsal.oracle.binds import Bound
 from kpcluigi.rehearsal.oracle.catalog import Table
-from kpcluigi.rehearsal.oracle.engine import Database, Rows
+from kpcluigi.rehearsal.oracle.engine import Database, Plan, Rows
 from kpcluigi.rehearsal.oracle.errors import OraError, unimplemented
 from kpcluigi.rehearsal.oracle.oradate import elements
 from kpcluigi.rehearsal.oracle.parser import parse
+from kpcluigi.rehearsal.oracle.privileges import Privileges
 from kpcluigi.rehearsal.oracle.queries import Block
 from kpcluigi.rehearsal.oracle.scope import Surroundings
 from kpcluigi.rehearsal.oracle.statements import Change
@@ -52,11 +53,13 @@ class Work:
         user: str,
         context: Callable[[], dict[str, str | None]],
         dictionary: Dictionary,
+        privileges: Callable[[], Privileges],
     ) -> None:
         self._database = database
         self._user = user
         self._context = context
         self._dictionary = dictionary
+        self._privileges = privileges
         self.schema = user
         self.nls = Nls()
         self.cancelled = threading.Event()
@@ -116,7 +119,9 @@ class Work:
             nls=self.nls,
             context=self._context(),
             current_scn=self._database.current_scn,
-            oldest_scn=self._database.oldest_scn,
+            scn_time=self._database.scn_times.at,
+            need_undo=self._database.undo.need,
+            privileges=self._privileges(),
             snapshot=self._snapshot,
             writer=self._writer,
         )
@@ -127,23 +132,29 @@ class Work:
         statement: s.Query | s.Insert | s.Update | s.Delete,
         bound: tuple[Bound, ...],
         explains: bool,
-    ) -> tuple[Block | Change, dict[str, object]]:
+    ) -> tuple[Plan, dict[str, object]]:
         around = self._surroundings()
         if explains and around.writer is None:
             around = replace(around, writer=0)
         plan = self._database.compiled(sql, statement, around, bound, explains)
-        return plan.what, {} if explains else self._database.values(plan, bound)
+        return plan, {} if explains else self._database.values(plan, bound)
 
     def _query(
         self, sql: str, statement: s.Query, bound: tuple[Bound, ...], executes: bool
     ) -> Done:
-        block, values = self._plan(sql, statement, bound, explains=not executes)
+        plan, values = self._plan(sql, statement, bound, explains=not executes)
+        block = plan.what
         assert isinstance(block, Block)
         if not executes:
             return Done(block)
         cursor = self._database.cursor()
         self._interrupts = cursor.interrupt
-        return Done(block, Rows(cursor, block.sql, values))
+
+        def still_allowed() -> None:
+            self._database.undo.need(plan.past)
+
+        still_allowed()
+        return Done(block, Rows(cursor, block.sql, values, still_allowed))
 
     def _change(
         self,
@@ -163,7 +174,8 @@ class Work:
             self._writer = self._database.begin_writing(self.cancelled.is_set)
         count = 0
         for bound in batch:
-            change, values = self._plan(sql, statement, bound, explains=False)
+            plan, values = self._plan(sql, statement, bound, explains=False)
+            change = plan.what
             assert isinstance(change, Change)
             self._touched.add(change.table)
             count += self._database.change(change, values, self._watch)

@@ -81,10 +81,10 @@ LEDGER = Table(
 PLACE = Table("HR", "PLACE", (Column("ID", "NUMBER(4)"), Column("NAME", "VARCHAR2(30)")), ("ID",))
 
 _ROWS = f"""
-INSERT INTO "KPC"."BRANCH" VALUES
-    ('BKK', 'กรุงเทพ', TIMESTAMP '2001-05-01', 1500.50, 0, NULL),
-    ('CNX', 'เชียงใหม่', TIMESTAMP '2010-12-31 23:59:59', 700, 0, NULL),
-    ('HKT', 'ภูเก็ต', NULL, NULL, 0, NULL);
+INSERT INTO "KPC"."BRANCH" (CODE, NAME, OPENED, RENT) VALUES
+    ('BKK', 'กรุงเทพ', TIMESTAMP '2001-05-01', 1500.50),
+    ('CNX', 'เชียงใหม่', TIMESTAMP '2010-12-31 23:59:59', 700),
+    ('HKT', 'ภูเก็ต', NULL, NULL);
 INSERT INTO "KPC"."SALE"
     (ID, BRANCH, AMOUNT, QTY, FREE, SOLD, STAMP, ZONED, "_offset_ZONED", NOTE, KEY16, WIDE) VALUES
     (1, 'BKK', 100.10, 3, '0.0000000001', TIMESTAMP '2024-01-31 08:00:00',

@@ -8,8 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from decimal import Decimal
 from typing import Any
 
@@ -20,18 +19,8 @@ import pytest
 
 from kpcluigi.rehearsal.oracle import OracleStandIn
 
+from .client import connect, refused
 from .conftest import BIG_ROWS, PASSWORD
-
-
-def connect(oracle: OracleStandIn) -> oracledb.Connection:
-    return oracledb.connect(user="kpc", password=PASSWORD, dsn=oracle.dsn)
-
-
-@contextmanager
-def refused(code: str) -> Iterator[None]:
-    with pytest.raises(oracledb.Error) as caught:
-        yield
-    assert caught.value.args[0].full_code == code
 
 
 def assert_nobody_is_logged_in(oracle: OracleStandIn) -> None:
