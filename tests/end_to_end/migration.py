@@ -21,6 +21,8 @@ from kpcluigi.rehearsal.run import COMMAND, Rehearsal
 from kpcluigi.salesforce import Client, ClientCredentials, count, query
 from kpcluigi.tasks.root import rpc
 
+CHANGES = ("INSERT", "UPDATE", "DELETE")
+
 
 @dataclass
 class Finished:
@@ -116,6 +118,11 @@ class Migration:
         with self._client() as client:
             return list(query(client, soql))
 
+    def delete(self, sobject: str, field: str, key: str) -> None:
+        """A record is deleted in the org, past the command under test."""
+        with self._client() as client:
+            client.call("DELETE", f"/sobjects/{sobject}/{field}/{key}")
+
     def _client(self) -> Client:
         settings = self.rehearsal.settings
         credentials = ClientCredentials(
@@ -127,6 +134,8 @@ class Migration:
     def source(self) -> Iterator[oracledb.Cursor]:
         """A session of somebody else's in Oracle; what it does is committed at the end."""
         settings = self.rehearsal.settings
+        for table in self.tables.split(","):
+            self.rehearsal.oracle.grant(*(f"{verb} TMS.{table}" for verb in CHANGES))
         with oracledb.connect(
             dsn=settings["KPC_ORACLE_DSN"],
             user=settings["KPC_ORACLE_USER"],

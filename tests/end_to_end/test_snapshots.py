@@ -89,7 +89,8 @@ def test_rows_that_change_while_a_run_goes_on_are_moved_as_they_were(
         assert migration.marker(SALES, "reconciled.json")["verdict"] == "PASS"
         ids = ", ".join(f"'{row['SALES_ID']}'" for row in (changed, deleted, added))
         found = migration.records(
-            f"SELECT External_ID__c, Net_Amount__c FROM KPS_Sales__c WHERE External_ID__c IN ({ids})"
+            "SELECT External_ID__c, Net_Amount__c FROM KPS_Sales__c "
+            f"WHERE External_ID__c IN ({ids})"
         )
         amounts = {record["External_ID__c"]: record["Net_Amount__c"] for record in found}
         assert amounts.keys() == {str(changed["SALES_ID"]), str(deleted["SALES_ID"])}

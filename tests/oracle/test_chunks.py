@@ -105,7 +105,7 @@ def make_tables(database: Path) -> None:
     with duckdb.connect(str(database)) as con:
         for name, key in KEYS.items():
             columns = [Column("ID", "NUMBER(10)", nullable=False), Column("CREATED_DATE", "DATE")]
-            columns += [Column(*part.split(" ", 1)) for part in key]
+            columns += [Column(part.split(" ")[0], part.split(" ", 1)[1]) for part in key]
             columns += [Column("UPDATED_DATE", "DATE")]
             create_table(con, Table(USER, name, tuple(columns)))
 

@@ -122,7 +122,7 @@ def test_every_column_has_its_totals_per_day_and_over_all(
     total = found.total["AMOUNT"]
     assert total.non_null == len(amounts)
     assert Decimal(total.sum or "") == sum(amounts)
-    mean = sum(map(Fraction, amounts)) / len(amounts)
+    mean = Fraction(sum(amounts)) / len(amounts)
     assert abs(Fraction(total.avg or "") - mean) < Fraction(1, 10**27)
     assert (Decimal(total.min or ""), Decimal(total.max or "")) == (min(amounts), max(amounts))
     assert total.length is None

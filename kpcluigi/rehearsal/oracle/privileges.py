@@ -6,13 +6,14 @@ A privilege is one of these texts, whose names are upper-cased:
     SELECT owner.table        else ORA-00942, and the table is in no ALL_ view
     FLASHBACK owner.table     else ORA-01031 for AS OF SCN
     FLASHBACK ANY TABLE       FLASHBACK of every table that may be selected from
+    INSERT owner.table        else ORA-01031; so for UPDATE and DELETE
     EXECUTE DBMS_FLASHBACK    else ORA-00904 for its functions
     SELECT V$DATABASE         else ORA-00942
     SELECT DBA_EXTENTS        else ORA-00942; so for DBA_SEGMENTS and DBA_OBJECTS
     SELECT_CATALOG_ROLE       SELECT of all four of these views
 
-The user has them all unless told otherwise, but for FLASHBACK ANY TABLE, the DBA_ views and the
-role. What he owns he may always read, as in Oracle.
+The user has them all unless told otherwise, but for FLASHBACK ANY TABLE, the DBA_ views, the role,
+and what would change a table. What he owns he may always read and change, as in Oracle.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from kpcluigi.rehearsal.oracle.catalog import Table
 
 CATALOGUE_VIEWS = ("V$DATABASE", "DBA_EXTENTS", "DBA_SEGMENTS", "DBA_OBJECTS")
 _USUAL = ("CREATE SESSION", "EXECUTE DBMS_FLASHBACK", "SELECT V$DATABASE")
+_CHANGES = ("INSERT", "UPDATE", "DELETE")
 _UNUSUAL = ("FLASHBACK ANY TABLE", "SELECT_CATALOG_ROLE")
 SYSTEM = ("CREATE SESSION", "FLASHBACK ANY TABLE")
 """Those of them that SESSION_PRIVS lists."""
@@ -46,6 +48,10 @@ class Privileges:
             or "FLASHBACK ANY TABLE" in self.held
             or f"FLASHBACK {table.owner}.{table.name}" in self.held
         )
+
+    def may_change(self, verb: str, table: Table) -> bool:
+        """Whether rows may be put in, changed or deleted: INSERT, UPDATE or DELETE."""
+        return table.owner == self.user or f"{verb} {table.owner}.{table.name}" in self.held
 
     def may_read_view(self, name: str) -> bool:
         """Whether a view of the data dictionary may be read."""
@@ -84,7 +90,10 @@ class Grants:
         )
         self._owned = own
         usual = others | set(_USUAL)
-        self._known = usual | set(_UNUSUAL) | {f"SELECT {view}" for view in CATALOGUE_VIEWS}
+        changes = {f"{verb} {t.owner}.{t.name}" for t in tables for verb in _CHANGES}
+        self._known = (
+            usual | changes | set(_UNUSUAL) | {f"SELECT {view}" for view in CATALOGUE_VIEWS}
+        )
         self.now = Privileges(user, frozenset(usual))
         for privilege in granted:
             self.grant(privilege)

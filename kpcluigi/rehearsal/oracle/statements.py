@@ -47,10 +47,11 @@ class Statements(Queries):
             case s.Delete():
                 return self._delete(statement)
 
-    def _target(self, ref: s.TableRef) -> Table:
+    def _target(self, verb: str, ref: s.TableRef) -> Table:
         table = self.around.find(ref.path, ref.offset)
         known = self.around.dictionary.get(table.name)
-        if (known is not None and known[0] is table) or table.owner != self.around.user:
+        is_view = known is not None and known[0] is table
+        if is_view or not self.around.privileges.may_change(verb, table):
             raise OraError(1031)
         if self.around.snapshot is not None:
             raise OraError(1456)
@@ -62,7 +63,7 @@ class Statements(Queries):
         return -self.around.writer
 
     def _insert(self, node: s.Insert) -> Change:
-        table = self._target(node.table)
+        table = self._target("INSERT", node.table)
         names = [c.text for c in node.columns] or [c.name for c in table.columns]
         for name in names:
             if name not in table.by_name:
@@ -89,7 +90,7 @@ class Statements(Queries):
         return self._change(table, [self._insertion(table, made, source)], set(names))
 
     def _update(self, node: s.Update) -> Change:
-        table = self._target(node.table)
+        table = self._target("UPDATE", node.table)
         scope, alias = self._own_scope(table, node.table)
         assigned = {}
         for name, value in node.assignments:
@@ -115,7 +116,7 @@ class Statements(Queries):
         return self._change(table, steps, set(assigned))
 
     def _delete(self, node: s.Delete) -> Change:
-        table = self._target(node.table)
+        table = self._target("DELETE", node.table)
         scope, alias = self._own_scope(table, node.table)
         where = self._condition(node.where, scope)
         return self._change(table, [self._closing(table, alias, where)], set())
