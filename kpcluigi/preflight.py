@@ -21,7 +21,7 @@ from kpcluigi.markers import Chunk, KeyType
 from kpcluigi.oracle import AnyWindow, Source, Window, describe_source, take_snapshot
 from kpcluigi.oracle.chunk import chunk_binds, chunk_sql
 from kpcluigi.oracle.connection import passing
-from kpcluigi.oracle.plan import boundaries_sql, count_sql, null_keys_sql
+from kpcluigi.oracle.plan import boundaries_sql, count_sql
 from kpcluigi.oracle.rowids import EXTENTS_SQL, extent_binds, rowid
 from kpcluigi.oracle.snapshot import NOT_GRANTED
 from kpcluigi.oracle.totals import sample_limit, totals_sql
@@ -177,7 +177,6 @@ def _statements(source: Source, scn: int | None) -> list[Statement]:
     return [
         (boundaries_sql(source, scn), {**binds, "chunk_size": source.table.chunk_size}),
         (chunk_sql(source, chunk, scn), chunk_binds(source, chunk)),
-        (null_keys_sql(source, scn), binds),
         (totals_sql(source, scn), {**binds, "sample_limit": sample_limit(1, 1)}),
     ]
 

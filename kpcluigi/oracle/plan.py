@@ -67,12 +67,7 @@ def _by_key(connection: oracledb.Connection, source: Source, scn: int | None) ->
     with connection.cursor() as cursor:
         cursor.arraysize = 1000
         cursor.execute(sql, {**source.window_binds, "chunk_size": size})
-        chunks = _ranges(cursor.fetchall(), size)
-        if source.key_nullable:
-            cursor.execute(null_keys_sql(source, scn), source.window_binds)
-            (null_rows,) = cursor.fetchone() or (0,)
-            if null_rows:
-                chunks.append(Chunk(n=len(chunks) + 1, rows=null_rows, null_keys=True))
+        chunks = _chunks(cursor.fetchall(), size)
     return sql, sum(chunk.rows or 0 for chunk in chunks), chunks
 
 
@@ -109,30 +104,28 @@ def _by_rowid(
 def boundaries_sql(source: Source, scn: int | None) -> str:
     """The key that stands at the start of every chunk, and the last row's.
 
-    Each row is (key columns …, rank of the key, row number): equal keys share a rank, which is how
-    a chunk begins before the first of them, wherever among them the boundary fell. One sort of the
-    keys, or one walk over an index that holds key and partition column; nothing else is kept, so it
-    needs no more than that of TEMP.
+    Each row is (key columns …, rank of the key, row number, whether part of the key is NULL), rows
+    without a key being numbered by themselves. Equal keys share a rank, which is how a chunk begins
+    before the first of them, wherever among them the boundary fell. One sort of the keys, or one
+    walk over an index that holds key and partition column; nothing else is kept, so it needs no
+    more than that of TEMP.
     """
     table = source.table
     keys = [f"t.{part}" for part in table.key]
     named = ", ".join(f"{key} AS k{i}" for i, key in enumerate(keys))
-    order = f"OVER (ORDER BY {', '.join(keys)})"
-    not_null = "".join(f" AND {key} IS NOT NULL" for key in keys) if source.key_nullable else ""
-    picked = ", ".join([*(_as_text(source, i) for i in range(len(keys))), "first_rn", "rn"])
+    nulls = " OR ".join(f"{key} IS NULL" for key in keys)
+    no_key = f"CASE WHEN {nulls} THEN 1 ELSE 0 END"
+    apart = f"PARTITION BY {no_key} " if source.key_nullable else ""
+    order = f"OVER ({apart}ORDER BY {', '.join(keys)})"
+    picked = ", ".join([*(_as_text(source, i) for i in range(len(keys))), "first_rn, rn, no_key"])
     return (
         f"SELECT {picked} FROM ("
         f"SELECT {source.parallel_hint}{named}, RANK() {order} AS first_rn, "
-        f"ROW_NUMBER() {order} AS rn, LEAD({keys[0]}) {order} AS following "
-        f"{source.from_clause(scn)} WHERE {source.in_window}{not_null}) "
-        f"WHERE MOD(rn, :chunk_size) = 1 OR following IS NULL ORDER BY rn"
+        f"ROW_NUMBER() {order} AS rn, LEAD(1) {order} AS following, "
+        f"{no_key if source.key_nullable else '0'} AS no_key "
+        f"{source.from_clause(scn)} WHERE {source.in_window}) "
+        f"WHERE MOD(rn, :chunk_size) = 1 OR following IS NULL ORDER BY no_key, rn"
     )
-
-
-def null_keys_sql(source: Source, scn: int | None) -> str:
-    """How many rows of the window have a NULL in their key."""
-    nulls = " OR ".join(f"t.{part} IS NULL" for part in source.table.key)
-    return f"SELECT COUNT(*) {source.from_clause(scn)} WHERE {source.in_window} AND ({nulls})"
 
 
 def count_sql(source: Source, scn: int | None) -> str:
@@ -152,15 +145,20 @@ def _as_text(source: Source, i: int) -> str:
     return f"k{i}"
 
 
-def _ranges(found: list[tuple[Any, ...]], chunk_size: int) -> list[Chunk]:
+def _chunks(found: list[tuple[Any, ...]], chunk_size: int) -> list[Chunk]:
     """Chunks from the rows of `boundaries_sql`; a key that fills several has one of its own."""
-    total = found[-1][-1] if found else 0
+    keyed = [row[:-1] for row in found if not row[-1]]
+    total = keyed[-1][-1] if keyed else 0
     starts = {
-        first: [str(part) for part in key] for *key, first, rn in found if rn % chunk_size == 1
+        first: [str(part) for part in key] for *key, first, rn in keyed if rn % chunk_size == 1
     }
     firsts = [*starts, total + 1]
     lows = [*starts.values(), None]
-    return [
+    chunks = [
         Chunk(n=i, rows=firsts[i] - first, low=lows[i - 1] if i > 1 else None, high=lows[i])
         for i, first in enumerate(starts, 1)
     ]
+    without_key = max((row[-2] for row in found if row[-1]), default=0)
+    if without_key:
+        chunks.append(Chunk(n=len(chunks) + 1, rows=without_key, null_keys=True))
+    return chunks

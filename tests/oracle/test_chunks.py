@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpcluigi.oracle import (
+    Increment,
     Window,
     connect,
     count_chunk,
     describe_source,
     plan_chunks,
     read_chunk,
+    read_totals,
 )
 from kpcluigi.rehearsal.oracle import OracleStandIn
 from kpcluigi.rehearsal.oracle.catalog import Column, Table, create_table
@@ -135,7 +137,7 @@ def fill(connection: oracledb.Connection, name: str, rows: Sequence[tuple[Any, .
 
 
 @pytest.mark.parametrize("name", KEYS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_the_chunks_are_the_window_each_row_once(
     connection: oracledb.Connection, name: str, data: st.DataObject
@@ -158,3 +160,151 @@ def test_the_chunks_are_the_window_each_row_once(
     assert sorted(found) == expected
     assert plan.rows == len(expected)
     assert len(plan.chunks) <= len(expected) / size + 2
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_ranges_of_rowids_are_the_window_each_row_once(
+    oracle: OracleStandIn, connection: oracledb.Connection, data: st.DataObject
+) -> None:
+    oracle.grant("SELECT DBA_EXTENTS")
+    rows = data.draw(tables_of("T"))
+    size = data.draw(st.integers(2, 9))
+    fill(connection, "T", rows)
+    table = mapping("T", chunk_size=size, strategy="rowid_range")
+    source = describe_source(connection, owner=USER, table=table, window=WINDOW)
+    plan = plan_chunks(connection, source, fingerprint="")
+    assert plan.notes == []
+    assert plan.strategy == "rowid_range"
+    fill(connection, "T", [(FIRST, f"later {i}") for i in range(20)])
+    found: list[int] = []
+    for chunk in plan.chunks:
+        assert chunk.rows is None
+        frames = list(read_chunk(connection, source, chunk, scn=plan.scn))
+        found += pl.concat(frames)["ID"].cast(pl.Int64).to_list() if frames else []
+    expected = [i for i, row in enumerate(rows) if FIRST <= row[0] <= LAST]
+    assert sorted(found) == expected
+    assert plan.rows == len(expected)
+
+
+def test_many_rows_are_cut_into_many_ranges_of_rowids(tmp_path: Path) -> None:
+    """By blocks: as even as the rows lie, each chunk read as a range of its own."""
+    database = tmp_path / "oracle.duckdb"
+    make_tables(database)
+    with duckdb.connect(str(database)) as con:
+        con.execute(
+            f"""INSERT INTO "{USER}"."T" (ID, CREATED_DATE, K1)
+            SELECT i, TIMESTAMP '2024-06-01', 'same' FROM range(45000) r(i)"""
+        )
+    table = mapping("T", chunk_size=10_000, strategy="rowid_range")
+    with OracleStandIn(database, user=USER, password=PASSWORD) as oracle:
+        oracle.grant("SELECT DBA_EXTENTS")
+        with connect(dsn=oracle.dsn, user=USER, password=PASSWORD, module="test") as connection:
+            source = describe_source(connection, owner=USER, table=table, window=WINDOW)
+            plan = plan_chunks(connection, source, fingerprint="")
+            heights = [
+                sum(frame.height for frame in read_chunk(connection, source, chunk, scn=plan.scn))
+                for chunk in plan.chunks
+            ]
+    assert sum(heights) == plan.rows == 45_000
+    assert len(heights) in (5, 6)
+    assert max(heights) <= 12_000, "one key that all rows share does not make one chunk"
+
+
+def test_without_the_extents_the_key_cuts_and_the_plan_says_why(
+    oracle: OracleStandIn, connection: oracledb.Connection
+) -> None:
+    oracle.revoke("SELECT DBA_EXTENTS")
+    fill(connection, "N", [(FIRST, Decimal(i)) for i in range(9)])
+    table = mapping("N", chunk_size=4, strategy="rowid_range")
+    source = describe_source(connection, owner=USER, table=table, window=WINDOW)
+    plan = plan_chunks(connection, source, fingerprint="")
+    assert plan.strategy == "key_range"
+    assert [chunk.rows for chunk in plan.chunks] == [4, 4, 1]
+    (note,) = plan.notes
+    assert "SELECT on DBA_EXTENTS is not granted (ORA-00942" in note
+
+
+def test_without_flashback_the_plan_says_so(
+    oracle: OracleStandIn, connection: oracledb.Connection
+) -> None:
+    fill(connection, "N", [(FIRST, Decimal(i)) for i in range(9)])
+    table = mapping("N", chunk_size=4)
+    source = describe_source(connection, owner=USER, table=table, window=WINDOW)
+    oracle.revoke("EXECUTE DBMS_FLASHBACK", "SELECT V$DATABASE")
+    try:
+        plan = plan_chunks(connection, source, fingerprint="")
+    finally:
+        oracle.grant("EXECUTE DBMS_FLASHBACK", "SELECT V$DATABASE")
+    assert plan.scn is None
+    (note,) = plan.notes
+    assert note.startswith("no consistent snapshot")
+
+
+@pytest.mark.parametrize("strategy", ["key_range", "rowid_range"])
+def test_planning_reads_the_table_once_and_each_chunk_is_one_statement(
+    oracle: OracleStandIn, connection: oracledb.Connection, strategy: str
+) -> None:
+    oracle.grant("SELECT DBA_EXTENTS")
+    fill(connection, "N", [(FIRST, Decimal(i)) for i in range(30)])
+    table = mapping("N", chunk_size=7, strategy=strategy)
+    source = describe_source(connection, owner=USER, table=table, window=WINDOW)
+    since = len(oracle.log())
+    plan = plan_chunks(connection, source, fingerprint="")
+    for chunk in plan.chunks:
+        list(read_chunk(connection, source, chunk, scn=plan.scn))
+    read_totals(connection, source, scn=plan.scn, rows=plan.rows, sample_rows=5)
+    touching = [e["sql"] for e in oracle.log(since) if f"{USER}.N" in e["sql"]]
+    probe = f"SELECT 1 FROM {USER}.N AS OF SCN"
+    passes = [sql for sql in touching if not sql.startswith(probe)]
+    assert len(passes) == 1 + len(plan.chunks) + 1
+
+
+def test_rows_of_one_parent_lie_together_and_the_same_snapshot_gives_the_same_order(
+    connection: oracledb.Connection,
+) -> None:
+    rows = [(FIRST, f"P{i % 3}", Decimal(i % 2)) for i in range(24)]
+    fill(connection, "PAIR", rows)
+    table = mapping("PAIR", chunk_size=100, key=("K2",), order_by_parent="K1")
+    source = describe_source(connection, owner=USER, table=table, window=WINDOW)
+    plan = plan_chunks(connection, source, fingerprint="")
+    (chunk,) = plan.chunks
+
+    def order() -> list[tuple[str, int, int]]:
+        frame = pl.concat(list(read_chunk(connection, source, chunk, scn=plan.scn)))
+        return list(zip(*(frame[name].to_list() for name in ("K1", "K2", "ID")), strict=True))
+
+    assert order() == sorted(order())
+    assert order() == order()
+
+
+def test_an_increment_is_what_its_watermark_says(connection: oracledb.Connection) -> None:
+    """Half-open, in the table's own clock; the older column counts where the newer is NULL."""
+    since, until = datetime(2024, 6, 1, 12, tzinfo=UTC), datetime(2024, 6, 2, 12, tzinfo=UTC)
+    first, after = datetime(2024, 6, 1, 19), datetime(2024, 6, 2, 19)  # in Bangkok
+    second = timedelta(seconds=1)
+    rows = [
+        (first - second, None),
+        (first, None),
+        (after - second, None),
+        (after, None),
+        (FIRST, first),
+        (FIRST, first - second),
+        (FIRST, after),
+        (FIRST - second, first),
+        (first, after),
+    ]
+    fill(connection, "N", [(made, Decimal(1)) for made, _ in rows])
+    with connection.cursor() as cursor:
+        for i, (_, updated) in enumerate(rows):
+            cursor.execute("UPDATE n SET updated_date = :u WHERE id = :i", {"u": updated, "i": i})
+    connection.commit()
+    table = mapping("N", source_zone="Asia/Bangkok")
+    increment = Increment(date(2024, 1, 1), since, until)
+    source = describe_source(connection, owner=USER, table=table, window=increment)
+    plan = plan_chunks(connection, source, fingerprint="")
+    frames = [f for c in plan.chunks for f in read_chunk(connection, source, c, scn=plan.scn)]
+    assert sorted(pl.concat(frames)["ID"].cast(pl.Int64).to_list()) == [1, 2, 4]
+    whole = Increment(date(2024, 1, 1), None, until)
+    source = describe_source(connection, owner=USER, table=table, window=whole)
+    assert plan_chunks(connection, source, fingerprint="").rows == 7
