@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import replace
 
-from kpcluigi.rehearsal.oracle import conversions, rowids, text_functions, values
+from kpcluigi.rehearsal.oracle import conversions, exact, hashes, rowids, text_functions, values
 from kpcluigi.rehearsal.oracle import syntax as s
 from kpcluigi.rehearsal.oracle.errors import OraError, unimplemented
 from kpcluigi.rehearsal.oracle.functions import Functions
@@ -14,7 +14,7 @@ from kpcluigi.rehearsal.oracle.oratypes import NUMBER, number, varchar2
 from kpcluigi.rehearsal.oracle.scope import Scope
 from kpcluigi.rehearsal.oracle.values import Typed
 
-KNOWN_ELSEWHERE = (conversions, rowids, text_functions)
+KNOWN_ELSEWHERE = (conversions, hashes, rowids, text_functions)
 """Modules whose functions are known once they are imported."""
 
 AGGREGATES = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", "LISTAGG"})
@@ -111,7 +111,9 @@ class Aggregates(Functions):
     @staticmethod
     def _sum(value: Typed, distinct: str, over: str) -> Typed:
         if value.type.fixed is None:
-            return Typed(f"ora_total(list({distinct}{value.sql}){over})", NUMBER)
+            return Typed(exact.sum_of_texts(value.sql, distinct, over), NUMBER)
+        if value.type.fixed[0] > exact.SAFE_DIGITS:
+            return Typed(exact.sum_of_many_digits(value, distinct, over), NUMBER)
         fixed = (38, value.type.fixed[1])
         return Typed(f"sum({distinct}{value.sql}){over}", number(fixed))
 
@@ -122,6 +124,8 @@ class Aggregates(Functions):
         kind = number(value.type.fixed) if value.type.kind == "NUMBER" else value.type
         if key == value.sql:
             return Typed(f"{function}({value.sql}){over}", kind)
+        if kind.kind == "NUMBER":
+            return Typed(exact.extreme_of_texts(function, value.sql, over), kind)
         return Typed(f"arg_{function}({value.sql}, {key}){over}", kind)
 
     def _listagg(self, node: s.Call, scope: Scope, over: str) -> Typed:

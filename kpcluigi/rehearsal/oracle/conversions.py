@@ -18,7 +18,7 @@ def _to_char(f: Functions, node: s.Call, scope: Scope) -> Typed:
     value = f.value(node.args[0], scope)
     if len(node.args) == 1:
         text = values.as_text(value, f.nls)
-        return varchar(text) if text.type.kind != "CLOB" else replace(text, type=varchar2(4000))
+        return varchar(text) if text.type.kind != "CLOB" else _short(text)
     model = f.bind_text(f.value(node.args[1], scope), node.args[1], "a format model")
     if value.type.is_time:
         return values.moment_text(value, model)
@@ -34,6 +34,14 @@ def _to_char(f: Functions, node: s.Call, scope: Scope) -> Typed:
     marks = f"{values.quoted(model)}, {values.quoted(point)}, {values.quoted(group)}"
     size = 64 if model.upper().startswith("TM") else len(model) + 2
     return Typed(f"ora_number_to_char({text_sql}, {marks})", varchar2(size), given.nullable)
+
+
+def _short(text: Typed) -> Typed:
+    """A CLOB as VARCHAR2; ORA-22835 when it is too long."""
+    before, _, after = OraError(22835, "{}", 4000).text.partition("{}")
+    refusal = f"{values.quoted(before)} || strlen({text.sql}) || {values.quoted(after)}"
+    sql = f"CASE WHEN strlen({text.sql}) > 4000 THEN error({refusal})::VARCHAR ELSE {text.sql} END"
+    return Typed(sql, varchar2(4000), text.nullable)
 
 
 def _numeric_characters(setting: str) -> tuple[str, str]:
@@ -121,11 +129,7 @@ def _sys_context(f: Functions, node: s.Call, scope: Scope) -> Typed:
     return Typed(sql, varchar2(256), found is None)
 
 
-@function("ORA_HASH", 1, 3)
-def _ora_hash(f: Functions, node: s.Call, scope: Scope) -> Typed:
-    # Oracle does not document the function's algorithm; any stable one is as good.
-    value = f.text(node.args[0], scope)
-    most = f.whole(node.args[1], scope) if len(node.args) > 1 else "4294967295::BIGINT"
-    seed = f.whole(node.args[2], scope) if len(node.args) > 2 else "0::BIGINT"
-    hashed = f"hash(coalesce({value.sql}, '') || '|' || {seed}::VARCHAR)"
-    return values.whole_number(f"({hashed} % (({most})::UBIGINT + 1))")
+@function("SCN_TO_TIMESTAMP", 1)
+def _scn_to_timestamp(f: Functions, node: s.Call, scope: Scope) -> Typed:
+    # The server's clock is Bangkok's.
+    return Typed(f"(ora_scn_time({f.whole(node.args[0], scope)}) + to_minutes(420))", TIMESTAMP)

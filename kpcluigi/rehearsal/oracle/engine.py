@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -103,14 +104,15 @@ class Database:
         self._con = duckdb.connect(str(path))
         self._con.execute("SET TimeZone = 'UTC'")
         register(self._con)
+        self.undo = Undo(FIRST_SCN)
+        self.scn_times = ScnTimes()
+        self._con.create_function("ora_scn_time", self.scn_times.at, ["BIGINT"], "TIMESTAMP")
         self.tables: Mapping[tuple[str, str], Table] = load_tables(self._con)
         for table in self.tables.values():
             self._forget_uncommitted(self._con, table)
             settle(self._con, table)
         found = self._con.execute("SELECT max(scn) FROM _oracle.clock").fetchone()
         self._scn = (found[0] if found and found[0] else FIRST_SCN) + 1
-        self.undo = Undo(FIRST_SCN)
-        self.scn_times = ScnTimes()
         self.scn_times.passed(self._scn)
         self._clock = threading.Lock()
         self._writing = threading.Lock()
@@ -233,7 +235,7 @@ class Database:
             what = compiler.plan(statement)
         except RecursionError:
             raise unimplemented("an expression this deep") from None
-        plan = Plan(what, tuple(sorted(parameters.used)), tuple(compiler.past))
+        plan = Plan(what, tuple(sorted(+parameters.used)), tuple(compiler.past))
         if not parameters.fixed_by_value and not explains:
             self._plans[key] = plan
             while len(self._plans) > PLANS_KEPT:
@@ -253,7 +255,7 @@ class Database:
             cursor.execute("BEGIN")
             counts = []
             for step in change.steps:
-                used = {k: v for k, v in values.items() if f"${k}" in step}
+                used = {k: v for k, v in values.items() if re.search(rf"\${k}\b", step)}
                 counted = cursor.execute(step, used).fetchone()
                 counts.append(int(counted[0]) if counted else 0)
             if change.duplicates is not None and cursor.execute(change.duplicates).fetchone():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
+import hashlib
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -70,6 +71,10 @@ def _hex_to_raw(text: str) -> bytes:
         raise OraError(1465) from None
 
 
+def _sha(method: str, data: bytes) -> str:
+    return hashlib.new(method, data).hexdigest()
+
+
 def _at_most_4000(text: str) -> str:
     if len(text.encode()) > 4000:
         raise OraError(1489)
@@ -111,6 +116,8 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
     "ora_floor": (oranumber.floor, [_T], _T),
     "ora_ceil": (oranumber.ceil, [_T], _T),
     "ora_total": (oranumber.total, ["VARCHAR[]"], _T),
+    "ora_min": (oranumber.least, ["VARCHAR[]"], _T),
+    "ora_max": (oranumber.largest, ["VARCHAR[]"], _T),
     "ora_fit": (oranumber.fit, [_T, _I, _I], _T),
     "ora_number_key": (oranumber.encode, [_T], _B),
     "ora_number_text": (oranumber.as_oracle_text, [_T], _T),
@@ -129,6 +136,7 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
     "ora_cut_bytes": (_cut_bytes, [_T, _I], _T),
     "ora_text_fits": (_bytes_at_most, [_T, _I, "BOOLEAN", _T], _T),
     "ora_raw_fits": (_raw_at_most, [_B, _I, _T], _B),
+    "ora_sha": (_sha, [_T, _B], _T),
     "ora_to_rowid": (segments.parse, [_T], _H),
     "ora_first_row": (segments.first_row, [_H, _H], "BIGINT"),
 }

@@ -64,6 +64,8 @@ MESSAGES = {
     30076: "invalid extract field for extract source",
     1898: "too many precision specifiers",
     12702: "invalid NLS parameter string used in SQL function",
+    22835: "Buffer too small for CLOB to CHAR or BLOB to RAW conversion (actual: {}, maximum: {})",
+    30562: "invalid SAMPLE percentage",
     22998: "CLOB or NCLOB in multibyte character set not supported",
     30175: "invalid type given for an argument",
     30482: "DISTINCT option not allowed for this function",

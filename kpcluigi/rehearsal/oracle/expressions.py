@@ -35,6 +35,7 @@ class Expressions(ABC):
         self.nls = around.nls
         self.parameters = parameters
         self._aliases = 0
+        self._places: dict[str, int] = {}
 
     def fresh(self) -> str:
         self._aliases += 1
@@ -86,6 +87,8 @@ class Expressions(ABC):
                 return self._extract(node, scope)
             case s.Trim():
                 return self._trim(node, scope)
+            case s.AtZone():
+                return self._at_zone(node, scope)
             case s.Scalar():
                 return self._scalar(node, scope)
             case s.Interval():
@@ -111,12 +114,13 @@ class Expressions(ABC):
             raise
 
     def _bind(self, node: s.Bind) -> Typed:
-        bound = self.parameters.at(node.index)
+        index = self._place(node)
+        bound = self.parameters.at(index)
         kind = bound.type
         if bound.value is None:
             return replace(values.null_of(kind), text="" if kind.is_text else None)
-        self.parameters.used.add(node.index)
-        name = f"$b{node.index}"
+        self.parameters.used[index] += 1
+        name = f"$b{index}"
         if kind.kind == "NUMBER" and kind.fixed is not None:
             name = f"CAST({name} AS DECIMAL({kind.fixed[0]},{kind.fixed[1]}))"
         elif kind.kind == "TSTZ":
@@ -126,11 +130,19 @@ class Expressions(ABC):
         text = bound.value if isinstance(bound.value, str) and kind.is_text else None
         return Typed(name, kind, nullable=True, text=text)
 
+    def _place(self, node: s.Bind) -> int:
+        """Where the value stands. A name that comes again is the same value, so that an expression
+        with it can be grouped by; :1 and :2 count places."""
+        if node.name.isdigit():
+            return node.index
+        return self._places.setdefault(node.name, node.index)
+
     def bind_text(self, value: Typed, node: s.Value, what: str) -> str:
         """The text of a format model; a statement that reads a bind so is compiled per value."""
         if isinstance(node, s.Bind):
             self.parameters.fixed_by_value = True
-            self.parameters.used.discard(node.index)
+            if value.sql.find("$b") >= 0:
+                self.parameters.used[self._place(node)] -= 1
         return values.need_text(value, what)
 
     def _moment(self, node: s.Moment) -> Typed:
@@ -320,6 +332,16 @@ class Expressions(ABC):
             what = chosen.sql
         sql = f"nullif({function}({value.sql}, {what}), '')"
         return Typed(sql, varchar2(value.type.size, value.type.chars))
+
+    def _at_zone(self, node: s.AtZone, scope: Scope) -> Typed:
+        value = self.value(node.value, scope)
+        if node.zone is not None:
+            raise unimplemented("AT TIME ZONE; AT LOCAL can be used")
+        if value.type.kind != "TSTZ":
+            raise unimplemented(f"AT LOCAL of a {value.type.kind}")
+        made = f"struct_pack(u := {value.sql}.u, o := {self.nls.time_zone}::SMALLINT)"
+        sql = f"(CASE WHEN {value.sql} IS NOT NULL THEN {made} END)"
+        return replace(value, sql=sql)
 
     def _scalar(self, node: s.Scalar, scope: Scope) -> Typed:
         sql, columns = self.subquery(node.query, scope)

@@ -144,6 +144,15 @@ def total(texts: list[str | None]) -> str | None:
     return canonical(result)
 
 
+def least(texts: list[str | None]) -> str:
+    """The smallest of texts, of which one at least is not None, as canonical text."""
+    return canonical(min(Decimal(t) for t in texts if t is not None))
+
+
+def largest(texts: list[str | None]) -> str:
+    return canonical(max(Decimal(t) for t in texts if t is not None))
+
+
 def fit(text: str, precision: int, scale: int) -> str:
     """`text` rounded into a NUMBER(precision, scale); ORA-01438 when it is too large."""
     rounded = round_half_up(text, scale)

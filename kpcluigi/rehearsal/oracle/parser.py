@@ -218,11 +218,29 @@ class Parser(Expressions):
             path.append(self.name(903))
         if self.is_op("@"):
             raise unimplemented("database links")
-        for word in ("SAMPLE", "PARTITION", "SUBPARTITION", "PIVOT", "UNPIVOT", "VERSIONS"):
+        for word in ("PARTITION", "SUBPARTITION", "PIVOT", "UNPIVOT", "VERSIONS"):
             if self.is_word(word):
                 raise unimplemented(f"FROM table {word}")
+        # SAMPLE belongs to the table, AS OF to the reference: the other order is ORA-00933.
+        sample = self._sample()
         as_of = self._as_of()
-        return s.TableRef(tuple(path), self._table_alias(), as_of, start)
+        return s.TableRef(tuple(path), self._table_alias(), as_of, start, sample)
+
+    def _sample(self) -> s.Sample | None:
+        if not self.accept("SAMPLE"):
+            return None
+        block = self.accept("BLOCK")
+        percent = self._number_in_parentheses("SAMPLE")
+        seed = self._number_in_parentheses("SEED") if self.accept("SEED") else None
+        return s.Sample(percent, block, seed)
+
+    def _number_in_parentheses(self, what: str) -> Decimal:
+        self.need_op("(", 906)
+        value = self.value()
+        self.need_op(")", 907)
+        if not isinstance(value, s.Number):
+            raise unimplemented(f"{what} of anything but a number literal")
+        return value.value
 
     def _as_of(self) -> tuple[AsOf, s.Value] | None:
         if not self.is_word("AS", "OF"):

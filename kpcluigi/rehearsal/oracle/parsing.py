@@ -230,7 +230,14 @@ class Expressions(Tokens, ABC):
             return s.Negative(self._factor())
         if self.accept_op("+"):
             return self._factor()
-        return self._primary()
+        value = self._primary()
+        while self.is_word("AT", "LOCAL") or self.is_word("AT", "TIME", "ZONE"):
+            if self.accept("AT", "LOCAL"):
+                value = s.AtZone(value, None)
+            else:
+                self.at += 3
+                value = s.AtZone(value, self._primary())
+        return value
 
     def _primary(self) -> Value:
         token = self.now

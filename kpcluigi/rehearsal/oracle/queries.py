@@ -15,6 +15,7 @@ from kpcluigi.rehearsal.oracle.aggregates import (
 )
 from kpcluigi.rehearsal.oracle.catalog import Table
 from kpcluigi.rehearsal.oracle.errors import OraError, unimplemented
+from kpcluigi.rehearsal.oracle.samples import sample_sql
 from kpcluigi.rehearsal.oracle.scope import (
     Parameters,
     Scope,
@@ -322,6 +323,8 @@ class Queries(Aggregates):
         if known is not None and known[0] is table:
             if node.as_of is not None:
                 raise OraError(8188 if table.name == "DUAL" else 1031)
+            if node.sample is not None:
+                raise unimplemented("SAMPLE of DUAL") if table.name == "DUAL" else OraError(1445)
             # Some views show the present moment, which a kept plan would not.
             self.parameters.fixed_by_value = True
             return known[1]()
@@ -341,6 +344,9 @@ class Queries(Aggregates):
             alive += f"(_to_scn < 0 AND _to_scn <> {mine}))"
         else:
             alive = "_from_scn >= 0 AND (_to_scn IS NULL OR _to_scn < 0)"
+        if node.sample is not None:
+            self.parameters.fixed_by_value |= node.sample.seed is None
+            alive = f"{sample_sql(node.sample)} AND {alive}"
         return f"SELECT * FROM {table.engine_name} WHERE {alive}"
 
     def _as_of(self, kind: str, node: s.Value) -> int:

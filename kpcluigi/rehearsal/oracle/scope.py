@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -26,7 +26,6 @@ class Surroundings:
         context: SYS_CONTEXT('USERENV', …) and the like, by parameter.
         current_scn: gives the present SCN; asked only by statements that name it.
         snapshot: the SCN that every table is read at, in a READ ONLY transaction.
-        scn_time: when an SCN was, in UTC; ORA-08181.
         need_undo: ORA-01555 unless the tables can be read at these SCNs.
         privileges: what the user may do.
         writer: the mark of this session's uncommitted rows, when it has any.
@@ -39,7 +38,6 @@ class Surroundings:
     nls: Nls
     context: Mapping[str, str | None]
     current_scn: Callable[[], int]
-    scn_time: Callable[[int], dt.datetime]
     need_undo: Callable[[Iterable[Past]], None]
     privileges: Privileges
     snapshot: int | None = None
@@ -179,12 +177,13 @@ class Parameters:
     """The bind values of one run, and which of them DuckDB is given.
 
     Attributes:
+        used: how often the SQL reads each of them.
         fixed_by_value: whether the SQL holds a value itself and serves this run only.
         explains: whether nothing will run, so that values may be missing.
     """
 
     bound: tuple[Bound, ...]
-    used: set[int] = field(default_factory=set)
+    used: Counter[int] = field(default_factory=Counter)
     fixed_by_value: bool = False
     explains: bool = False
 

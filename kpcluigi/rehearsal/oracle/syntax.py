@@ -129,6 +129,14 @@ class Trim:
 
 
 @dataclass(frozen=True)
+class AtZone:
+    """`value` AT LOCAL, or AT TIME ZONE `zone`."""
+
+    value: Value
+    zone: Value | None
+
+
+@dataclass(frozen=True)
 class Row:
     """A list in parentheses: (a, b)."""
 
@@ -142,7 +150,7 @@ class Scalar:
 
 Value = (
     Text | Number | Null | Moment | Interval | Bind | ColumnRef | Star | Negative | Binary | Call
-    | Case | Cast | Extract | Trim | Row | Scalar
+    | Case | Cast | Extract | Trim | AtZone | Row | Scalar
 )  # fmt: skip
 
 
@@ -226,11 +234,19 @@ class SelectItem:
 
 
 @dataclass(frozen=True)
+class Sample:
+    percent: Decimal
+    block: bool
+    seed: Decimal | None
+
+
+@dataclass(frozen=True)
 class TableRef:
     path: tuple[Name, ...]
     alias: Name | None = None
     as_of: tuple[Choice["SCN", "TIMESTAMP"], Value] | None = None
     offset: int = 0
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True)

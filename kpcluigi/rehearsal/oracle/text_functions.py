@@ -8,7 +8,7 @@ from kpcluigi.rehearsal.oracle import syntax as s
 from kpcluigi.rehearsal.oracle import values
 from kpcluigi.rehearsal.oracle.errors import OraError, unimplemented
 from kpcluigi.rehearsal.oracle.functions import Functions, function, small_constant
-from kpcluigi.rehearsal.oracle.oratypes import OraType, number, varchar2
+from kpcluigi.rehearsal.oracle.oratypes import number, varchar2
 from kpcluigi.rehearsal.oracle.scope import Scope
 from kpcluigi.rehearsal.oracle.values import Typed
 
@@ -34,10 +34,15 @@ def _substr(f: Functions, node: s.Call, scope: Scope) -> Typed:
         f"CASE WHEN {start} = 0 THEN 1 WHEN {start} > 0 THEN {start}"
         f" WHEN -{start} <= {length} THEN {length} + {start} + 1 ELSE {length} + 1 END"
     )
+    first = small_constant(node.args[1])
+    if first is not None and first >= 0:
+        at = str(max(first, 1))
     amount = length if count is None else f"greatest({count}, 0)"
+    known = small_constant(node.args[2]) if len(node.args) > 2 else None
+    known = known if known is not None and known > 0 else None
+    amount = amount if known is None else str(known)
     kind = value.type if value.type.kind == "CLOB" else varchar2(value.type.size, value.type.chars)
-    known = small_constant(node.args[2]) if count is not None else None
-    if known is not None and known > 0 and kind.kind != "CLOB":
+    if known and kind.kind != "CLOB":
         kind = varchar2(min(value.type.size, known * 4), min(value.type.chars, known))
     return Typed(f"nullif(substr({value.sql}, {at}, {amount}), '')", kind)
 
@@ -120,31 +125,3 @@ def _ascii(f: Functions, node: s.Call, scope: Scope) -> Typed:
 @function("REGEXP_REPLACE REGEXP_SUBSTR REGEXP_COUNT REGEXP_INSTR", 2, 6)
 def _regular_expressions(f: Functions, node: s.Call, scope: Scope) -> Typed:
     raise unimplemented(node.path[0])
-
-
-@function("RAWTOHEX", 1)
-def _raw_to_hex(f: Functions, node: s.Call, scope: Scope) -> Typed:
-    value = values.convert(f.value(node.args[0], scope), OraType("RAW", size=2000), f.nls)
-    return Typed(f"upper(hex({value.sql}))", varchar2(value.type.size * 2), value.nullable)
-
-
-@function("HEXTORAW", 1)
-def _hex_to_raw(f: Functions, node: s.Call, scope: Scope) -> Typed:
-    text = f.text(node.args[0], scope)
-    return Typed(f"ora_hex_to_raw({text.sql})", OraType("RAW", size=(text.type.size + 1) // 2))
-
-
-@function("STANDARD_HASH", 1, 2)
-def _standard_hash(f: Functions, node: s.Call, scope: Scope) -> Typed:
-    value = f.value(node.args[0], scope)
-    if not value.type.is_text or value.type.is_lob:
-        raise unimplemented("STANDARD_HASH of anything but a text")
-    method = "SHA1"
-    if len(node.args) > 1:
-        given = f.value(node.args[1], scope)
-        method = f.bind_text(given, node.args[1], "the method of STANDARD_HASH").upper()
-    called = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256"}.get(method)
-    if called is None:
-        raise unimplemented(f"STANDARD_HASH(…, '{method}')")
-    size = {"md5": 16, "sha1": 20, "sha256": 32}[called]
-    return Typed(f"unhex({called}({value.sql}))", OraType("RAW", size=size), value.nullable)

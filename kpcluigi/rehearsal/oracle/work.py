@@ -119,7 +119,6 @@ class Work:
             nls=self.nls,
             context=self._context(),
             current_scn=self._database.current_scn,
-            scn_time=self._database.scn_times.at,
             need_undo=self._database.undo.need,
             privileges=self._privileges(),
             snapshot=self._snapshot,

@@ -20,6 +20,8 @@ QUERIES = (
     "SELECT l.id, ROWIDTOCHAR(l.ROWID) FROM ledger {} l WHERE l.ROWID >= CHARTOROWID("
     "'AAAAAAAAAAAAAAAAAA') ORDER BY l.ROWID",
     "SELECT id FROM ledger {} WHERE ROWID >= (SELECT MIN(ROWID) FROM ledger {}) ORDER BY id",
+    "SELECT id, name FROM ledger SAMPLE (60) SEED (7) {} ORDER BY id",
+    "SELECT l.id FROM ledger SAMPLE BLOCK (99) SEED (3) {} l ORDER BY l.id",
     "SELECT a.id, b.name FROM ledger {} a JOIN ledger {} b ON b.id = a.id + 1 ORDER BY a.id",
 )
 
@@ -115,6 +117,17 @@ def test_read_only_transaction_loses_its_undo(
             cursor.execute("SELECT COUNT(*) FROM sale")
         connection.commit()
         assert fetched(cursor, "SELECT COUNT(*) FROM sale") == [(5,)]
+
+
+def test_scn_has_a_time(cursor: oracledb.Cursor) -> None:
+    sql = "SELECT SCN_TO_TIMESTAMP(:a), SCN_TO_TIMESTAMP(:b), CAST(SYSTIMESTAMP AS TIMESTAMP)"
+    sql += " FROM dual"
+    earlier, later = present_scn(cursor), present_scn(cursor)
+    first, second, now = fetched(cursor, sql, a=earlier, b=later)[0]
+    assert first <= second <= now
+    for outside in (1_000_000, later + 1_000_000):
+        with refused("ORA-08181"):
+            fetched(cursor, sql, a=earlier, b=outside)
 
 
 def test_unknown_table_has_no_undo(oracle: OracleStandIn) -> None:

@@ -107,6 +107,21 @@ def test_name_bound_once_serves_twice_and_again(cursor: oracledb.Cursor) -> None
     assert cursor.fetchone() == (0,)
 
 
+def test_name_bound_once_is_one_value_in_a_grouped_expression(cursor: oracledb.Cursor) -> None:
+    sql = "SELECT CASE WHEN id < :most THEN id END, COUNT(*) FROM sale WHERE id <> :other"
+    sql += " GROUP BY CASE WHEN id < :most THEN id END ORDER BY 1"
+    cursor.execute(sql, most=3, other=2)
+    assert cursor.fetchall() == [(1, 1), (None, 3)]
+    cursor.execute(sql, most=2, other=5)
+    assert cursor.fetchall() == [(1, 1), (None, 3)]
+    with refused("ORA-00979"):
+        cursor.execute(
+            "SELECT CASE WHEN id < :1 THEN id END, COUNT(*) FROM sale"
+            " GROUP BY CASE WHEN id < :2 THEN id END",
+            [3, 3],
+        )
+
+
 def test_missing_and_surplus_binds_are_refused(cursor: oracledb.Cursor) -> None:
     with refused("DPY-4010"):
         cursor.execute("SELECT :a, :b FROM dual", a=1)
