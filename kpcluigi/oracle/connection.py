@@ -69,7 +69,10 @@ def connect(
     except oracledb.Error as error:
         if passing(error):
             raise
-        raise OracleError(f"Oracle refused the login of {user} at {dsn}: {error}") from error
+        raise OracleError(
+            f"Oracle refused the login of {user} at {dsn}: {error}. Check user and password (it was "
+            f"not tried again, lest the account be locked) and run the same command again"
+        ) from error
     try:
         connection.module = module[:48]  # V$SESSION.MODULE holds 48 bytes, ACTION 32
         if action:

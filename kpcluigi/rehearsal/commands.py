@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from resource import struct_rusage
 from types import FrameType
 
 from kpcluigi import report
@@ -28,7 +30,7 @@ def rehearse(folder: Path, rows: int) -> int:
         with log_path.open("wb") as log:
             process = rehearsal.start(log=log)
             try:
-                _watch(rehearsal, process)
+                usage = _watch(rehearsal, process)
             finally:
                 if process.poll() is None:
                     process.terminate()
@@ -43,6 +45,10 @@ def rehearse(folder: Path, rows: int) -> int:
     print(
         f"{loaded:,} rows in {seconds:.1f} s, {loaded / seconds:,.0f} rows/s "
         f"({time.monotonic() - started:.1f} s with the sample data)"
+    )
+    print(
+        f"luigi and its workers took {usage.ru_utime + usage.ru_stime:.1f} s of CPU; "
+        f"the largest of them held {usage.ru_maxrss / 1024:,.0f} MB"
     )
     if process.returncode == 0 and summary.green:
         print("PASS: every row of every table is in the org.")
@@ -89,13 +95,20 @@ def _keep_luigid_up(rehearsal: Rehearsal) -> None:
         rehearsal.start_luigid()
 
 
-def _watch(rehearsal: Rehearsal, process: subprocess.Popen[bytes]) -> None:
-    """Show how far the run is: one line, rewritten on a terminal, repeated elsewhere."""
+def _watch(rehearsal: Rehearsal, process: subprocess.Popen[bytes]) -> struct_rusage:
+    """Show how far the run is: one line, rewritten on a terminal, repeated elsewhere.
+
+    Returns what the process and its descendants used when it has ended.
+    """
     total = sum(rehearsal.rows_in_window.values())
     on_terminal = sys.stdout.isatty()
     shown_at, last = 0.0, ""
     started = time.monotonic()
-    while process.poll() is None:
+    while True:
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            break
         summary = rehearsal.summary()
         extracted = sum(t.extracted for t in summary.tables)
         loaded = sum(t.loaded for t in summary.tables)
@@ -112,12 +125,10 @@ def _watch(rehearsal: Rehearsal, process: subprocess.Popen[bytes]) -> None:
         elif line != last and now - shown_at > 3:
             print(f"{now - started:5.0f} s {line}", flush=True)
             shown_at, last = now, line
-        try:
-            process.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            continue
+        time.sleep(0.5)
     if on_terminal:
         print()
+    return usage
 
 
 def _say(line: str) -> None:

@@ -100,6 +100,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._armed: list[Fault] = []
+        self.struck = 0
         self._lock = threading.Lock()
 
     def arm(self, given: dict[str, Any]) -> int:
@@ -108,6 +109,10 @@ class Faults:
         with self._lock:
             self._armed.append(fault)
             return len(self._armed)
+
+    def reset(self) -> None:
+        """Forget how often one has struck."""
+        self.struck = 0
 
     def count(self) -> int:
         """How many faults are armed."""
@@ -136,6 +141,7 @@ class Faults:
                     struck = fault
                     fault.times -= 1
             self._armed = [f for f in self._armed if f.times > 0]
+            self.struck += struck is not None
         if struck is None:
             return 0
         if struck.error is not None:

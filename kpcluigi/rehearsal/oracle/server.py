@@ -90,7 +90,7 @@ class Server:
     # -- for the control port
 
     def stats(self) -> dict[str, Any]:
-        return self.journal.stats()
+        return {**self.journal.stats(), "faults": self.faults.struck}
 
     def log_since(self, index: int) -> list[dict[str, Any]]:
         return self.journal.since(index)
@@ -116,5 +116,6 @@ class Server:
 
     def reset(self) -> None:
         self.journal.reset()
+        self.faults.reset()
         self.grants.reset()
         self.database.undo.reset()
