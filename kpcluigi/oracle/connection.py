@@ -70,8 +70,8 @@ def connect(
         if passing(error):
             raise
         raise OracleError(
-            f"Oracle refused the login of {user} at {dsn}: {error}. Check user and password (it was "
-            f"not tried again, lest the account be locked) and run the same command again"
+            f"Oracle refused the login of {user} at {dsn}: {error}. Check user and password (it "
+            f"was not tried again, lest the account be locked) and run the same command again"
         ) from error
     try:
         connection.module = module[:48]  # V$SESSION.MODULE holds 48 bytes, ACTION 32
