@@ -1,4 +1,4 @@
-"""Reading one chunk as a stream of frames, values exact."""
+"""Reading one chunk as a stream of frames, values exact and texts valid."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import oracledb
 import polars as pl
+import pyarrow as pa
 
 from kpcluigi.markers import Chunk
 from kpcluigi.oracle.plan import chunk_binds, chunk_sql
 from kpcluigi.oracle.source import Source, Window
+from kpcluigi.transform import INVALID_UTF8
 
 
 def read_chunk(
@@ -20,7 +22,7 @@ def read_chunk(
     *,
     scn: int | None,
 ) -> Iterator[pl.DataFrame]:
-    """The chunk's rows in key order, in frames of `fetch_size` rows.
+    """The chunk's rows in key order, in frames of `fetch_size` rows; see `to_frame`.
 
     Memory holds one frame, however large the chunk is.
     """
@@ -31,4 +33,37 @@ def read_chunk(
         requested_schema=source.schema,
     )
     for batch in batches:
-        yield pl.DataFrame(batch)
+        yield to_frame(pa.table(batch))
+
+
+def to_frame(batch: pa.Table) -> pl.DataFrame:
+    """A batch as the driver gives it, as a frame whose texts are UTF-8 throughout.
+
+    The driver passes the bytes of texts on unseen, and polars takes them for valid. Where some are
+    not, each bad byte becomes U+FFFD, and a flag column `INVALID_UTF8 + name` marks the rows.
+    """
+    flags: dict[str, pa.Array] = {}
+    for i, name in enumerate(batch.column_names):
+        column = batch.column(i)
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            continue
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            texts, flags[INVALID_UTF8 + name] = _repaired(column)
+            batch = batch.set_column(i, name, texts)
+    for name, flag in flags.items():
+        batch = batch.append_column(name, flag)
+    return pl.DataFrame(batch)
+
+
+def _repaired(column: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
+    """The texts with U+FFFD for bad bytes, and which of them had any."""
+    texts: list[str | None] = []
+    bad: list[bool] = []
+    binary = pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()
+    for raw in column.cast(binary).to_pylist():
+        text = None if raw is None else raw.decode(errors="replace")
+        texts.append(text)
+        bad.append(text is not None and text.encode() != raw)
+    return pa.array(texts, column.type), pa.array(bad)
