@@ -52,8 +52,9 @@ in the name of an Oracle column."""
 
 EARLIEST = datetime(1, 1, 1)
 """What `oracle.source` reads any earlier date as, since no driver can give those to Python."""
-FIRST, BEHIND_LAST = datetime(1700, 1, 1), datetime(4001, 1, 1)
-"""Dates that Salesforce holds: 1700-01-01 to 4000-12-31 ("Valid Date and Time Values")."""
+FIRST, LAST = datetime(1700, 1, 1), datetime(4000, 12, 31)
+"""What Salesforce holds, as days and as moments in UTC: the last is that midnight (Data Loader
+Guide, "Data Import Dates")."""
 _SURELY = datetime(1700, 1, 3), datetime(4000, 12, 29)
 """The same, less what any zone can shift."""
 EPOCH = datetime(1970, 1, 1)
@@ -562,7 +563,7 @@ class _Date(_Field):
         return first is not None and not (first >= _SURELY[0] and last <= _SURELY[1])
 
     def _is_outside(self, facts: Facts) -> pl.Expr:
-        return (self.value < FIRST) | (self.value >= BEHIND_LAST)
+        return (self.value < FIRST) | (self.value.cast(pl.Date) > LAST.date())
 
 
 class _DateTime(_Date):
@@ -601,7 +602,7 @@ class _DateTime(_Date):
 
     def _is_outside(self, facts: Facts) -> pl.Expr:
         moment = self._converted(facts)
-        return (moment < FIRST) | (moment >= BEHIND_LAST)
+        return (moment < FIRST) | (moment > LAST)
 
 
 def _fields(

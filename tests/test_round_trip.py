@@ -209,7 +209,7 @@ def utc(value: datetime | None) -> str | None:
     if value is None or value < datetime(1, 1, 2):
         return None
     moment = value - timedelta(hours=7)
-    if not 1700 <= moment.year <= 4000:
+    if not datetime(1700, 1, 1) <= moment <= datetime(4000, 12, 31):
         return None
     return moment.strftime("%Y-%m-%dT%H:%M:%S.000+0000")
 
