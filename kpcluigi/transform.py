@@ -592,7 +592,7 @@ class _DateTime(_Date):
         offset = pl.lit(EPOCH.replace(tzinfo=self.zone).utcoffset())
         early = pl.when(self.value < EPOCH).then(self.value - offset)
         since = pl.when(self.value >= EPOCH).then(self.value)
-        return early.otherwise(self._in_zone(since)).cast(self.kind)
+        return early.otherwise(self._in_zone(since))
 
     def _in_zone(self, value: pl.Expr) -> pl.Expr:
         local = value.dt.replace_time_zone(

@@ -285,6 +285,10 @@ def test_by_consent_they_are_blank_or_false_and_counted(
     [
         (mapping("RAWS", R={"type": "text"}), r'RAWS\.R is DB_TYPE_RAW.*type = "base64"'),
         (mapping("RAWS", B={"type": "decimal"}), r'RAWS\.B is DB_TYPE_BLOB.*type = "base64"'),
+        (
+            mapping("RAWS", R={"type": "base64"}).model_copy(update={"key": ("R",)}),
+            r"RAWS\.R is DB_TYPE_RAW.*neither key nor lookup",
+        ),
         (mapping("DATES", F={"type": "base64"}), r"DATES\.F is DB_TYPE_CHAR, but .* as base64"),
     ],
 )

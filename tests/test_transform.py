@@ -249,6 +249,7 @@ def test_frames_with_and_without_odd_values_can_be_joined() -> None:
          [datetime(2024, 1, 1), datetime(1, 1, 1)]),
         ({"type": "datetime", "out_of_range": "blank"}, pl.Datetime("us"),
          [datetime(2024, 1, 1), datetime(1950, 1, 1), datetime(9999, 12, 31)]),
+        ({"type": "datetime"}, pl.Datetime("ms"), [datetime(2024, 1, 1), datetime(1950, 1, 1)]),
         ({"type": "boolean", "null_as": "false"}, pl.String(), ["y", None]),
     ]  # fmt: skip
     for mapping, kind, values in mappings:
