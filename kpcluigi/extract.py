@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import oracledb
+import polars as pl
 
 from kpcluigi import transform
-from kpcluigi.chunkfile import ChunkWriter, writing
+from kpcluigi.chunkfile import ChunkWriter, Written, writing
 from kpcluigi.errors import RowCountError, StagingError
 from kpcluigi.markers import Chunk, ChunkManifest, Plan
 from kpcluigi.oracle import Source, read_chunk
@@ -42,66 +44,91 @@ def extract_chunk(
         OracleError: a value does not fit the type of its mapping.
     """
     started = time.monotonic()
-    table = source.table
     scn = plan.scn_of(chunk.n)
-    ledger = transform.FitLedger()
-    header = transform.header(table)
-    read = rejected = 0
-    with ExitStack() as stack:
-        writer = stack.enter_context(writing(folder.chunk_file(chunk.n), header))
-        refused: ChunkWriter | None = None
+
+    def frames() -> Iterator[pl.DataFrame]:
+        read = 0
         for frame in read_chunk(connection, source, chunk, scn=scn):
             _require_space(folder.path, min_free_bytes)
             read += frame.height
-            reasons = transform.rejections(table, frame)
-            good = frame.filter(reasons.is_null())
-            writer.add(transform.convert(table, good, in_utc=source.in_utc, ledger=ledger))
-            if good.height < frame.height:
-                bad = frame.filter(reasons.is_not_null())
-                rejected += bad.height
-                if refused is None:
-                    refused = stack.enter_context(
-                        writing(folder.rejected_rows(chunk.n), b"sf__Error," + header)
-                    )
-                whole = _without_length(table)
-                text = transform.convert(whole, bad, in_utc=source.in_utc, ledger=ledger)
-                refused.add(text.insert_column(0, reasons.drop_nulls()))
+            yield frame
             tell(read)
         if chunk.rows is not None and read != chunk.rows and scn is not None:
             raise RowCountError(
-                f"{table.name} chunk {chunk.n}: planned {chunk.rows:,} rows, but Oracle gave "
-                f"{read:,} at the same SCN {scn}; nothing of it was kept. Have the table planned "
-                f"anew with: kpcluigi reextract --table {table.name} --loaded, and run the same "
-                f"command again"
+                f"{source.table.name} chunk {chunk.n}: planned {chunk.rows:,} rows, but Oracle "
+                f"gave {read:,} at the same SCN {scn}; nothing of it was kept. Have the table "
+                f"planned anew with: kpcluigi reextract --table {source.table.name} --loaded, and "
+                f"run the same command again"
             )
-        if refused is not None:
-            refused.close()
-        written = writer.close()
+
+    staged = stage(
+        source.table,
+        frames(),
+        in_utc=source.in_utc,
+        file=folder.chunk_file(chunk.n),
+        rejected_file=folder.rejected_rows(chunk.n),
+    )
     manifest = ChunkManifest(
-        table=table.name,
+        table=source.table.name,
         n=chunk.n,
         scn=scn,
         fingerprint=plan.fingerprint,
         sql=chunk_sql(source, chunk, scn),
-        rows=written.rows,
-        rejected=rejected,
-        fitted=ledger.columns,
-        raw_bytes=written.raw_bytes,
-        file_bytes=written.file_bytes,
-        sha256=written.sha256,
-        header_bytes=written.header_bytes,
-        cuts=written.cuts,
+        rows=staged.written.rows,
+        rejected=staged.rejected,
+        rejected_for=staged.ledger.rejected_for,
+        fitted=staged.ledger.columns,
+        raw_bytes=staged.written.raw_bytes,
+        file_bytes=staged.written.file_bytes,
+        sha256=staged.written.sha256,
+        header_bytes=staged.written.header_bytes,
+        cuts=staged.written.cuts,
         seconds=round(time.monotonic() - started, 3),
     )
     write_marker(folder.chunk_manifest(chunk.n), manifest)
     return manifest
 
 
-def _without_length(table: Table) -> Table:
-    """The table with its external id uncut, so that the dead letter shows what it was."""
-    name = table.external_id_column
-    column = table.columns[name].model_copy(update={"length": None})
-    return table.model_copy(update={"columns": {**table.columns, name: column}})
+@dataclass(frozen=True)
+class Staged:
+    """What `stage` made of its frames."""
+
+    written: Written
+    rejected: int
+    ledger: transform.FitLedger
+
+
+def stage(
+    table: Table,
+    frames: Iterable[pl.DataFrame],
+    *,
+    in_utc: Collection[str],
+    file: Path,
+    rejected_file: Path,
+) -> Staged:
+    """Frames of Oracle's columns into a chunk file, and a file of the rows that cannot be sent.
+
+    Both appear when all frames have been taken, the second only if there are such rows.
+    """
+    ledger = transform.FitLedger()
+    header = transform.header(table)
+    rejected = 0
+    rejected_file.unlink(missing_ok=True)  # of an attempt that was interrupted
+    with ExitStack() as stack:
+        writer = stack.enter_context(writing(file, header))
+        refused: ChunkWriter | None = None
+        for frame in frames:
+            converted = transform.convert(table, frame, in_utc=in_utc, ledger=ledger)
+            writer.add(converted.rows)
+            if converted.rejected is None:
+                continue
+            rejected += converted.rejected.height
+            if refused is None:
+                refused = stack.enter_context(writing(rejected_file, b"sf__Error," + header))
+            refused.add(converted.rejected)
+        if refused is not None:
+            refused.close()
+        return Staged(writer.close(), rejected, ledger)
 
 
 def _require_space(folder: Path, floor: int) -> None:

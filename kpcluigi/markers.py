@@ -140,6 +140,12 @@ class Fitted(BaseModel):
 
     truncated: int = 0
     rounded: int = 0
+    out_of_range: int = 0
+    """Dates that Salesforce cannot hold, sent as NULL."""
+    invalid_utf8: int = 0
+    """Texts with bytes that were no UTF-8, each sent as U+FFFD."""
+    null_as_false: int = 0
+    """NULL booleans, sent as false."""
     null_literal: int = 0
     """Texts that are literally `#N/A`: Salesforce reads them as NULL."""
     sample_keys: list[str] = []
@@ -156,6 +162,8 @@ class ChunkManifest(Marker):
     rows: int
     """Rows in the file; `rows + rejected` is what Oracle gave."""
     rejected: int
+    rejected_for: dict[str, int] = {}
+    """Rows by the reason that stands with them in the file of the rejected, as `sf__Error`."""
     fitted: dict[str, Fitted]
     raw_bytes: int
     """Uncompressed size, header included."""
@@ -169,8 +177,10 @@ class ChunkManifest(Marker):
 
     @property
     def changed_to_fit(self) -> int:
-        """Values cut or rounded."""
-        return sum(column.truncated + column.rounded for column in self.fitted.values())
+        """Values that lost something: cut, rounded, blanked, or with bytes replaced."""
+        return sum(
+            c.truncated + c.rounded + c.out_of_range + c.invalid_utf8 for c in self.fitted.values()
+        )
 
 
 class ColumnTotals(BaseModel):

@@ -50,6 +50,7 @@ _FITTING: Mapping[str, frozenset[str]] = {
     "boolean": frozenset({"boolean"}),
     "date": frozenset({"date"}),
     "datetime": frozenset({"datetime"}),
+    "base64": _TEXTS,
 }
 
 
@@ -304,10 +305,12 @@ def _check_fields(table: Table, fields: dict[str, dict[str, Any]], findings: Fin
         if target["type"] not in _FITTING[column.type]:
             findings.problems.append(f"{where}: type {column.type} into a field {target['type']}")
         length = target.get("length") or 0
-        if column.type == "text" and length and (column.length is None or column.length > length):
+        allowed = column.length
+        is_text = column.type in ("text", "base64")
+        if is_text and length and (allowed is None or allowed > length):
             findings.warnings.append(
                 f"{where}: the field holds {length} characters, the mapping allows "
-                f"{column.length or 'any length'}; longer values will be refused row by row"
+                f"{allowed or 'any length'}; longer values will be refused row by row"
             )
     external_id = fields.get(table.external_id)
     if external_id is not None and not external_id.get("externalId"):

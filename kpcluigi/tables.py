@@ -53,7 +53,7 @@ BATCH_ROWS = 10_000
 """Rows in one internal batch of a Bulk API 2.0 job (Bulk API 2.0 Developer Guide, "Limits")."""
 
 Strategy = Literal["key_range", "rowid_range"]
-ColumnType = Literal["text", "decimal", "boolean", "date", "datetime"]
+ColumnType = Literal["text", "decimal", "boolean", "date", "datetime", "base64"]
 
 OracleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_$#]{0,127}$")]
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
@@ -81,9 +81,17 @@ class Column(_Strict):
     field: FieldName
     type: ColumnType
     length: int | None = Field(default=None, ge=1, le=131_072)
-    """Characters, for text: longer values are cut, counted and sampled in the manifest."""
+    """Characters that the field takes, for text and base64."""
     scale: int | None = Field(default=None, ge=0, le=18)
-    """Places behind the point, for decimal: half is rounded away from zero, and counted."""
+    """Places behind the point, for decimal."""
+    on_overflow: Literal["truncate", "reject"] = "truncate"
+    """What becomes of a text longer than `length`, or a decimal with more places than `scale`: it
+    is cut, or rounded half away from zero, and counted; or its row is rejected."""
+    out_of_range: Literal["reject", "blank"] = "reject"
+    """What becomes of a date that Salesforce cannot hold: its row is rejected, or it is sent as
+    NULL, and counted."""
+    null_as: Literal["false"] | None = None
+    """What a NULL boolean is sent as; without it its row is rejected."""
     trim: bool = False
     """Remove trailing blanks, for text from CHAR columns."""
     zone: Zone | None = None
@@ -91,11 +99,22 @@ class Column(_Strict):
 
     @model_validator(mode="after")
     def _options_fit_type(self) -> Column:
-        for option, needed in (("length", "text"), ("trim", "text"), ("scale", "decimal"),
-                               ("zone", "datetime")):  # fmt: skip
-            if getattr(self, option) and self.type != needed:
-                raise ValueError(f"{option} is for type {needed!r}, not for {self.type!r}")
+        for option, types in _TYPES_OF_OPTION.items():
+            if option in self.model_fields_set and self.type not in types:
+                needed = " or ".join(repr(kind) for kind in types)
+                raise ValueError(f"{option} is for type {needed}, not for {self.type!r}")
         return self
+
+
+_TYPES_OF_OPTION: Mapping[str, tuple[ColumnType, ...]] = {
+    "length": ("text", "base64"),
+    "scale": ("decimal",),
+    "on_overflow": ("text", "decimal"),
+    "out_of_range": ("date", "datetime"),
+    "null_as": ("boolean",),
+    "trim": ("text",),
+    "zone": ("datetime",),
+}
 
 
 class Table(_Strict):

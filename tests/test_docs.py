@@ -9,12 +9,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import luigi
 import pytest
 
 import kpcluigi
 from kpcluigi import cli, errors, settings
+from kpcluigi.markers import Fitted
+from kpcluigi.tables import Column, ColumnType
 from kpcluigi.tasks.base import RESOURCES
 
 README = Path("README.md").read_text("utf-8")
@@ -67,6 +70,21 @@ def test_every_exit_code_is_explained() -> None:
     for name, code in CFG.items("retcode"):
         if name != "missing_data":  # no task here is external
             assert f"| {code} |" in README, name
+
+
+def test_every_type_and_option_of_a_column_is_explained() -> None:
+    start, end = README.index("## What becomes of a value"), README.index("## Commands")
+    comments = "\n".join(
+        line for line in Path("tables.toml").read_text("utf-8").splitlines() if line[:1] == "#"
+    )
+    for kind in get_args(ColumnType):
+        assert f"| `{kind}` |" in README[start:end]
+        assert re.search(rf"^#   {kind} ", comments, re.M), kind
+    for option in set(Column.model_fields) - {"field", "type"}:
+        assert re.search(rf"`{option}\b", README[start:end]), option
+        assert re.search(rf"\b{option}\b", comments), option
+    for what in set(Fitted.model_fields) - {"sample_keys"}:
+        assert f"`{what}`" in README[start:end], what
 
 
 def test_every_error_is_in_the_troubleshooting() -> None:

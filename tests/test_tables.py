@@ -175,8 +175,9 @@ def test_a_mistake_names_table_and_key(changes: dict[str, Any], expected: str) -
 
 @pytest.mark.parametrize(
     ("option", "kind"),
-    [({"length": 5}, "decimal"), ({"scale": 2}, "text"), ({"trim": True}, "date"),
-     ({"zone": "UTC"}, "date")],
+    [({"length": 5}, "decimal"), ({"scale": 0}, "text"), ({"trim": True}, "date"),
+     ({"zone": "UTC"}, "date"), ({"on_overflow": "truncate"}, "base64"),
+     ({"out_of_range": "blank"}, "text"), ({"null_as": "false"}, "decimal")],
 )  # fmt: skip
 def test_an_option_of_another_type_is_refused(option: dict[str, Any], kind: str) -> None:
     section = _table()

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import oracledb
 import polars as pl
+import pyarrow as pa
 
 from kpcluigi.markers import Chunk, KeyType
+from kpcluigi.oracle.frames import to_frame
 from kpcluigi.oracle.source import Source
 
 
@@ -27,7 +29,7 @@ def read_chunk(
         requested_schema=source.schema,
     )
     for batch in batches:
-        yield pl.DataFrame(batch)
+        yield to_frame(pa.table(batch))
 
 
 def count_chunk(

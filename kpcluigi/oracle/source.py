@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import oracledb
 import pyarrow as pa
@@ -15,7 +15,9 @@ import pyarrow as pa
 from kpcluigi.errors import OracleError
 from kpcluigi.markers import KeyType
 from kpcluigi.oracle.window import AnyWindow
-from kpcluigi.tables import Table
+from kpcluigi.tables import ColumnType, Table
+
+Kind = KeyType | Literal["binary"]
 
 _TEXT = {
     oracledb.DB_TYPE_VARCHAR,
@@ -26,12 +28,14 @@ _TEXT = {
     oracledb.DB_TYPE_NCLOB,
 }
 _NAIVE = {oracledb.DB_TYPE_DATE, oracledb.DB_TYPE_TIMESTAMP}
-_FITTING: dict[str, frozenset[KeyType]] = {
+_BINARY = {oracledb.DB_TYPE_RAW, oracledb.DB_TYPE_BLOB}
+_FITTING: dict[ColumnType, frozenset[Kind]] = {
     "text": frozenset({"number", "text", "datetime"}),
     "decimal": frozenset({"number", "text"}),
     "boolean": frozenset({"number", "text"}),
     "date": frozenset({"datetime"}),
     "datetime": frozenset({"datetime"}),
+    "base64": frozenset({"binary"}),
 }
 """Kinds of Oracle columns that each mapping type can be made from."""
 _ZONED = {oracledb.DB_TYPE_TIMESTAMP_TZ, oracledb.DB_TYPE_TIMESTAMP_LTZ}
@@ -42,7 +46,7 @@ class SourceColumn:
     """One column: how it is selected, and what Arrow type it arrives as."""
 
     name: str
-    kind: KeyType
+    kind: Kind
     value: str
     """SQL of the value in its own type."""
     expression: str
@@ -87,7 +91,7 @@ class Source:
 
     @property
     def key_types(self) -> list[KeyType]:
-        return [column.kind for column in self.key_columns]
+        return [column.kind for column in self.key_columns if column.kind != "binary"]
 
     @property
     def key_nullable(self) -> bool:
@@ -160,13 +164,18 @@ def number_as_text(expression: str) -> str:
     return f"TO_CHAR({expression}, 'TM9', 'NLS_NUMERIC_CHARACTERS=''.,''')"
 
 
+def _from_year_one(expression: str) -> str:
+    """Earlier dates, which no driver can hand to Python, become 0001-01-01; see `transform`."""
+    return f"GREATEST({expression}, DATE '0001-01-01')"
+
+
 def _source_column(table: Table, name: str, info: Any) -> SourceColumn:
     mapped = table.columns.get(name)
     wanted = mapped.type if mapped else None
     value = f"t.{name}"
     expression = value
     in_utc = False
-    kind: KeyType
+    kind: Kind
     arrow: pa.DataType
     if info.type_code is oracledb.DB_TYPE_NUMBER:
         kind = "number"
@@ -183,13 +192,23 @@ def _source_column(table: Table, name: str, info: Any) -> SourceColumn:
     elif info.type_code in _NAIVE:
         kind = "datetime"
         arrow = pa.timestamp("s" if info.type_code is oracledb.DB_TYPE_DATE else "us")
+        expression = f"{_from_year_one(expression)} AS {name}"
     elif info.type_code in _ZONED:
         kind = "datetime"
         arrow = pa.timestamp("us")
         # The thin driver drops the zone and keeps the wall clock: only the database can convert
         in_utc = wanted == "datetime"
         value = f"SYS_EXTRACT_UTC({value})" if in_utc else f"CAST({value} AS TIMESTAMP)"
-        expression = f"{value} AS {name}"
+        expression = f"{_from_year_one(value)} AS {name}"
+    elif info.type_code in _BINARY:
+        kind = "binary"
+        arrow = pa.large_binary() if info.type_code is oracledb.DB_TYPE_BLOB else pa.binary()
+        if wanted != "base64" or name in table.lookups or name in table.key:
+            raise OracleError(
+                f"{table.name}.{name} is {info.type_code.name}: it can only become a text field, "
+                f'and neither key nor lookup; write {name} = {{ field = "…", type = "base64", '
+                f"length = … }} under columns in tables.toml, or remove the column there"
+            )
     else:
         raise OracleError(
             f"{table.name}.{name} is {info.type_code.name}, which cannot be migrated; "

@@ -5,6 +5,8 @@ A table `"OWNER"."NAME"` of the file holds one DuckDB column per Oracle column:
     NUMBER(p,s)                 DECIMAL(p,s), 1 <= p <= 38, 0 <= s <= p
     NUMBER                      VARCHAR, canonical decimal text: no exponent, no plus sign, no zeros
                                 at the end of a fraction, one digit before the point ('-0.5', '12')
+    NUMBER(p,s) with other s,   the same; rows are put in straight only, as the server would not
+    FLOAT                       round them
     VARCHAR2(n [CHAR]), CLOB    VARCHAR; '' counts as NULL
     CHAR(n [CHAR])              VARCHAR; padded with blanks when the server opens the file
     DATE                        TIMESTAMP, whole seconds

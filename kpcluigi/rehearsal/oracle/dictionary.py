@@ -399,17 +399,22 @@ def _data_type(type_: OraType) -> str:
         return f"TIMESTAMP({type_.scale})"
     if type_.kind == "TSTZ":
         return f"TIMESTAMP({type_.scale}) WITH TIME ZONE"
-    return type_.kind
+    return "FLOAT" if _is_float(type_) else type_.kind
+
+
+def _is_float(type_: OraType) -> bool:
+    return type_.rounds_elsewhere and type_.scale == -127
 
 
 def _column_row(table: Table, position: int, column: Column) -> list[Value]:
     type_ = column.oracle
-    bounded = type_.kind == "NUMBER" and type_.fixed is not None
+    bounded = type_.kind == "NUMBER" and type_.precision > 0 and not _is_float(type_)
     is_text = type_.kind in ("VARCHAR2", "CHAR")
     scale: int | None = type_.scale if bounded or type_.kind in ("TIMESTAMP", "TSTZ") else None
+    precision = type_.precision if bounded or _is_float(type_) else None
     return [
         table.owner, table.name, column.name, _data_type(type_), None, None, type_.size,
-        type_.precision if bounded else None, scale, "Y" if column.nullable else "N", position,
+        precision, scale, "Y" if column.nullable else "N", position,
         None, None, type_.chars if is_text else 0,
         ("C" if type_.by_char else "B") if is_text else None, type_.chars if is_text else None,
         None, None, "NO", "NO", "CHAR_CS" if is_text else None,

@@ -281,6 +281,8 @@ class Expressions(ABC):
             target = parse_type(node.type)
         except ValueError:
             raise unimplemented(f"CAST AS {node.type}") from None
+        if target.rounds_elsewhere:
+            raise unimplemented(f"CAST AS {node.type}")
         made = values.convert(value, target, self.nls)
         if made.null:
             return made

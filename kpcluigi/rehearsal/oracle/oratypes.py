@@ -23,6 +23,9 @@ Kind = Literal[
 MAX_DECIMAL = 38
 """The most digits of a DuckDB DECIMAL, and of an Oracle NUMBER(p)."""
 
+MAX_FLOAT = 126
+"""Binary digits of a FLOAT, which is a NUMBER all the same."""
+
 MAX_VARCHAR2 = 4000
 """Bytes in a VARCHAR2 with MAX_STRING_SIZE=STANDARD, the default of 19c."""
 
@@ -46,6 +49,11 @@ class OraType:
     chars: int = 0
     by_char: bool = False
     fixed: tuple[int, int] | None = None
+
+    @property
+    def rounds_elsewhere(self) -> bool:
+        """A NUMBER whose declared digits no DECIMAL has: NUMBER(5,-2), NUMBER(2,5), FLOAT."""
+        return self.kind == "NUMBER" and self.precision > 0 and self.fixed is None
 
     @property
     def is_text(self) -> bool:
@@ -83,6 +91,7 @@ LONG = OraType("LONG")
 ROWID = OraType("ROWID", size=10)
 
 _NUMBER = re.compile(r"NUMBER(?:\((\*|\d+)(?:,\s*(-?\d+))?\))?$")
+_FLOAT = re.compile(r"FLOAT(?:\((\d+)\))?$")
 _TEXT = re.compile(r"(VARCHAR2|CHAR)(?:\((\d+)(?:\s+(CHAR|BYTE))?\))?$")
 _TIME = re.compile(r"TIMESTAMP(?:\((\d)\))?( WITH TIME ZONE)?$")
 _RAW = re.compile(r"RAW\((\d+)\)$")
@@ -99,6 +108,8 @@ def parse_type(text: str) -> OraType:
         given = "NUMBER(38)"
     if found := _NUMBER.match(given):
         return _parse_number(found, text)
+    if found := _FLOAT.match(given):
+        return OraType("NUMBER", int(found[1] or MAX_FLOAT), -127, 22)
     if found := _TEXT.match(given):
         return _parse_text(found, text)
     if found := _TIME.match(given):
@@ -117,11 +128,10 @@ def _parse_number(found: re.Match[str], text: str) -> OraType:
         return NUMBER
     precision = MAX_DECIMAL if found[1] == "*" else int(found[1])
     scale = int(found[2] or 0)
-    if not 1 <= precision <= MAX_DECIMAL or not 0 <= scale <= precision:
-        raise ValueError(
-            f"the Oracle stand-in has no column type {text!r}: needs 0 <= s <= p <= 38"
-        )
-    return OraType("NUMBER", precision, scale, 22, fixed=(precision, scale))
+    if not 1 <= precision <= MAX_DECIMAL or not -84 <= scale <= 127:
+        raise ValueError(f"the Oracle stand-in has no column type {text!r}")
+    fixed = (precision, scale) if 0 <= scale <= precision else None
+    return OraType("NUMBER", precision, scale, 22, fixed=fixed)
 
 
 def _parse_text(found: re.Match[str], text: str) -> OraType:

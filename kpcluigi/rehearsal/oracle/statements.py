@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kpcluigi.rehearsal.oracle import syntax as s
 from kpcluigi.rehearsal.oracle import values
 from kpcluigi.rehearsal.oracle.catalog import HIDDEN_OFFSET, Column, Table, pad_char
-from kpcluigi.rehearsal.oracle.errors import OraError
+from kpcluigi.rehearsal.oracle.errors import OraError, unimplemented
 from kpcluigi.rehearsal.oracle.queries import Block, Queries
 from kpcluigi.rehearsal.oracle.scope import Scope, Source, table_columns
 from kpcluigi.rehearsal.oracle.values import Typed
@@ -175,6 +175,8 @@ class Statements(Queries):
         sql = made.sql
         if made.null:
             pass
+        elif kind.rounds_elsewhere:
+            raise unimplemented(f"a value for {column.type}")
         elif kind.kind == "NUMBER":
             sql = (
                 values.canonical_sql(made)

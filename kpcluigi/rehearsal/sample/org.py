@@ -105,7 +105,7 @@ def org_objects(tables: Mapping[str, Table]) -> tuple[SObject, ...]:
 
 def _field(column: Column, external_id: str) -> Field:
     match column.type:
-        case "text":
+        case "text" | "base64":
             if column.field == external_id:
                 return Field(
                     column.field,
