@@ -22,6 +22,9 @@ from kpcluigi.files import gzip_reader, gzip_writer, replacing
 from kpcluigi.tables import BATCH_ROWS
 from kpcluigi.transform import to_csv
 
+BYTES_PER_ROW = 55
+"""Compressed, as measured on a 13-column sales table; it only has to warn in time."""
+
 BLOCK = 1 << 20
 
 

@@ -6,6 +6,7 @@
     ├── StagingError              the run folder is not what it should be
     │   ├── CorruptMarkerError    a marker that cannot be read (never "done", never redone silently)
     │   ├── StaleRunError         the mapping or the source changed under unfinished work
+    │   ├── DiskFullError         no room for a file, or less than extraction leaves free
     │   ├── ChunkChangedError     a chunk file no longer has the checksum of its manifest
     │   └── ChunkLockedError      another process is working on this chunk
     ├── OracleError               a statement or a connection that Oracle refused
@@ -49,6 +50,10 @@ class CorruptMarkerError(StagingError):
 
 class StaleRunError(StagingError):
     """The mapping or the source changed while a table's work was unfinished."""
+
+
+class DiskFullError(StagingError):
+    """There is no room for a file, or less than `min_free_gb`; what was begun is removed."""
 
 
 class ChunkChangedError(StagingError):

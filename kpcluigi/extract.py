@@ -13,8 +13,9 @@ import oracledb
 import polars as pl
 
 from kpcluigi import transform
-from kpcluigi.chunkfile import ChunkWriter, Written, writing
-from kpcluigi.errors import RowCountError, StagingError
+from kpcluigi.chunkfile import BYTES_PER_ROW, ChunkWriter, Written, writing
+from kpcluigi.errors import DiskFullError, RowCountError
+from kpcluigi.files import in_words
 from kpcluigi.markers import Chunk, ChunkManifest, Plan
 from kpcluigi.oracle import Source, read_chunk
 from kpcluigi.oracle.chunk import chunk_sql
@@ -40,7 +41,7 @@ def extract_chunk(
 
     Raises:
         RowCountError: under one SCN the chunk holds other than its planned rows.
-        StagingError: the disk is too full.
+        DiskFullError: the disk is too full; the text says how much is needed.
         OracleError: a value does not fit the type of its mapping.
     """
     started = time.monotonic()
@@ -61,13 +62,16 @@ def extract_chunk(
                 f"run the same command again"
             )
 
-    staged = stage(
-        source.table,
-        frames(),
-        in_utc=source.in_utc,
-        file=folder.chunk_file(chunk.n),
-        rejected_file=folder.rejected_rows(chunk.n),
-    )
+    try:
+        staged = stage(
+            source.table,
+            frames(),
+            in_utc=source.in_utc,
+            file=folder.chunk_file(chunk.n),
+            rejected_file=folder.rejected_rows(chunk.n),
+        )
+    except DiskFullError as error:
+        raise DiskFullError(f"{error}; {_needed(plan, folder)}") from error
     manifest = ChunkManifest(
         table=source.table.name,
         n=chunk.n,
@@ -134,8 +138,16 @@ def stage(
 def _require_space(folder: Path, floor: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < floor:
-        raise StagingError(
-            f"{folder} has {free / 1e9:.1f} GB free, less than the {floor / 1e9:.1f} GB that "
+        raise DiskFullError(
+            f"{folder} has {in_words(free)} free, less than the {in_words(floor)} that "
             f"`min_free_gb` under [staging] keeps: extraction stops, uploads go on. "
             f"Free some space and run the same command again"
         )
+
+
+def _needed(plan: Plan, folder: TableFolder) -> str:
+    """How much room the rest of the table takes."""
+    done = (folder.chunk_manifest, folder.load_result)
+    left = [c.n for c in plan.chunks if not any(path(c.n).exists() for path in done)]
+    size = sum(plan.rows_of(n) for n in left) * BYTES_PER_ROW
+    return f"the {len(left)} chunks of {plan.table} still to come need about {in_words(size)}"

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 from isal import igzip
 
-from kpcluigi.errors import StagingError
+from kpcluigi.errors import DiskFullError
 
 COMPRESSION = 1
 """igzip level: the fastest but one, 2.7 times smaller than raw at a thirtieth of gzip -9's CPU."""
@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block ends well, flushed to disk before.
 
     Raises:
-        StagingError: the disk is full or read-only.
+        DiskFullError: the disk is full or read-only.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        raise StagingError(
+        raise DiskFullError(
             f"{path} cannot be written: {error.strerror}; make room in {path.parent} (or make it "
             f"writable) and run the same command again"
         ) from error
@@ -46,6 +46,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         os.fsync(folder)  # the rename itself is on disk only with its folder
     finally:
         os.close(folder)
+
+
+def in_words(size: float) -> str:
+    """Bytes for people: 14.4 GB, 2.1 MB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def gzip_writer(file: BinaryIO) -> BinaryIO:

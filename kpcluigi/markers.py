@@ -90,6 +90,19 @@ class Chunk(BaseModel):
     """Set where the plan's snapshot could no longer be read when the chunk's turn came."""
 
 
+class OracleColumn(BaseModel):
+    """A column as Oracle declares it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    type: str
+    """The driver's name of it, such as DB_TYPE_NUMBER."""
+    precision: int | None
+    scale: int | None
+    nullable: bool
+
+
 class Plan(Marker):
     """plan.json: how a table is cut."""
 
@@ -108,6 +121,8 @@ class Plan(Marker):
     rows: int
     sql: str
     seconds: float
+    columns: list[OracleColumn]
+    """What is read; empty once the mapping was changed after the plan: Oracle is asked again."""
     notes: list[str]
     """What the operator should know of how the table was cut."""
     chunks: list[Chunk]

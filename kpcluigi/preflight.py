@@ -16,7 +16,9 @@ import pyarrow as pa
 import sqlalchemy
 from sqlalchemy.pool import StaticPool
 
+from kpcluigi.chunkfile import BYTES_PER_ROW
 from kpcluigi.errors import OracleError, PreflightError, SalesforceError
+from kpcluigi.files import in_words
 from kpcluigi.markers import Chunk, KeyType
 from kpcluigi.oracle import AnyWindow, Source, Window, describe_source, take_snapshot
 from kpcluigi.oracle.chunk import chunk_binds, chunk_sql
@@ -28,9 +30,6 @@ from kpcluigi.oracle.totals import sample_limit, totals_sql
 from kpcluigi.oracle.window import watermark_sql
 from kpcluigi.salesforce import Client, describe
 from kpcluigi.tables import Table
-
-BYTES_PER_ROW = 55
-"""Compressed, as measured on a 13-column sales table; it only has to warn in time."""
 
 MAX_DIGITS = 15
 """Significant digits that a double, and so a Salesforce number field, always keeps."""
@@ -334,11 +333,11 @@ def check_disk(folder: Path, *, floor: int, rows_ahead: int, findings: Findings)
     """
     free = shutil.disk_usage(folder).free
     needed = floor + rows_ahead * BYTES_PER_ROW
-    findings.checks.append(f"Disk: {free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB asked for")
+    findings.checks.append(f"Disk: {in_words(free)} free, about {in_words(needed)} asked for")
     if free < needed:
         findings.problems.append(
-            f"{folder} has {free / 1e9:.1f} GB free; the largest phase needs about "
-            f"{rows_ahead * BYTES_PER_ROW / 1e9:.1f} GB and {floor / 1e9:.1f} GB are kept free "
+            f"{folder} has {in_words(free)} free; the largest phase needs about "
+            f"{in_words(rows_ahead * BYTES_PER_ROW)} and {in_words(floor)} are kept free "
             f"(`min_free_gb` under [staging])"
         )
 

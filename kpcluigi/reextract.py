@@ -71,7 +71,9 @@ def reextract(
     if drop_plan:
         folder.plan.unlink()
     elif plan.fingerprint != fingerprint:
-        write_marker(folder.plan, plan.model_copy(update={"fingerprint": fingerprint}))
+        write_marker(
+            folder.plan, plan.model_copy(update={"fingerprint": fingerprint, "columns": []})
+        )
     if again:
         folder.source_totals.unlink(missing_ok=True)
         folder.reconciled.unlink(missing_ok=True)

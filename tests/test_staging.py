@@ -58,6 +58,7 @@ def plan(fingerprint: str = "f", chunks: int = 3) -> Plan:
         rows=10 * chunks,
         sql="SELECT",
         seconds=0.1,
+        columns=[],
         notes=[],
         chunks=[Chunk(n=n, rows=10) for n in range(1, chunks + 1)],
     )

@@ -52,6 +52,7 @@ def plan_chunks(connection: oracledb.Connection, source: Source, *, fingerprint:
         rows=rows,
         sql=sql,
         seconds=round(time.monotonic() - started, 3),
+        columns=list(source.described),
         notes=notes,
         chunks=chunks,
     )

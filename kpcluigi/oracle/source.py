@@ -13,7 +13,7 @@ import oracledb
 import pyarrow as pa
 
 from kpcluigi.errors import OracleError
-from kpcluigi.markers import KeyType
+from kpcluigi.markers import KeyType, OracleColumn
 from kpcluigi.oracle.window import AnyWindow
 from kpcluigi.tables import ColumnType, Table
 
@@ -74,6 +74,7 @@ class Source:
     table: Table
     owner: str
     window: AnyWindow
+    described: tuple[OracleColumn, ...]
     columns: dict[str, SourceColumn]
 
     @property
@@ -130,10 +131,36 @@ class Source:
 def describe_source(
     connection: oracledb.Connection, *, owner: str, table: Table, window: AnyWindow
 ) -> Source:
-    """Ask Oracle for the types of a table's mapped columns.
+    """Ask Oracle for the types of a table's mapped columns, and see how each is read.
 
     Raises:
         OracleError: the table or a column is missing, or has a type that is not supported.
+    """
+    described = describe_columns(connection, owner=owner, table=table)
+    return source_of(described, owner=owner, table=table, window=window)
+
+
+def source_of(
+    described: Sequence[OracleColumn], *, owner: str, table: Table, window: AnyWindow
+) -> Source:
+    """A source from columns that were described before, without asking Oracle.
+
+    Raises:
+        OracleError: a column has a type that is not supported, or not as it is mapped.
+    """
+    columns = {column.name: _source_column(table, column) for column in described}
+    return Source(
+        table=table, owner=owner, window=window, described=tuple(described), columns=columns
+    )
+
+
+def describe_columns(
+    connection: oracledb.Connection, *, owner: str, table: Table
+) -> list[OracleColumn]:
+    """The declared types of all columns that are read, in the order of the mapping.
+
+    Raises:
+        OracleError: the table or a column is missing.
     """
     names = tuple(dict.fromkeys((*table.source_columns, *table.key, table.partition_column)))
     sql = f"SELECT {', '.join(f't.{n}' for n in names)} FROM {owner}.{table.name} t WHERE 1 = 0"
@@ -153,10 +180,16 @@ def describe_source(
                 ) from error
             raise
         described: Sequence[Any] = cursor.description or ()
-    columns = {
-        name: _source_column(table, name, info) for name, info in zip(names, described, strict=True)
-    }
-    return Source(table=table, owner=owner, window=window, columns=columns)
+    return [
+        OracleColumn(
+            name=name,
+            type=info.type_code.name,
+            precision=info.precision,
+            scale=info.scale,
+            nullable=bool(info.null_ok),
+        )
+        for name, info in zip(names, described, strict=True)
+    ]
 
 
 def number_as_text(expression: str) -> str:
@@ -169,7 +202,9 @@ def _from_year_one(expression: str) -> str:
     return f"GREATEST({expression}, DATE '0001-01-01')"
 
 
-def _source_column(table: Table, name: str, info: Any) -> SourceColumn:
+def _source_column(table: Table, column: OracleColumn) -> SourceColumn:
+    name = column.name
+    declared: oracledb.DbType = getattr(oracledb, column.type)
     mapped = table.columns.get(name)
     wanted = mapped.type if mapped else None
     value = f"t.{name}"
@@ -177,46 +212,46 @@ def _source_column(table: Table, name: str, info: Any) -> SourceColumn:
     in_utc = False
     kind: Kind
     arrow: pa.DataType
-    if info.type_code is oracledb.DB_TYPE_NUMBER:
+    if declared is oracledb.DB_TYPE_NUMBER:
         kind = "number"
-        precision, scale = info.precision or 0, info.scale
+        precision, scale = column.precision or 0, column.scale or 0
         if 0 < precision <= 38 and 0 <= scale <= precision:
             arrow = pa.decimal128(precision, scale)
         else:
             # A NUMBER without declared places fits no Arrow decimal: its own digits as text do
             expression = f"{number_as_text(value)} AS {name}"
             arrow = pa.string()
-    elif info.type_code in _TEXT:
+    elif declared in _TEXT:
         kind = "text"
-        arrow = pa.large_string() if "LOB" in info.type_code.name else pa.string()
-    elif info.type_code in _NAIVE:
+        arrow = pa.large_string() if "LOB" in declared.name else pa.string()
+    elif declared in _NAIVE:
         kind = "datetime"
-        arrow = pa.timestamp("s" if info.type_code is oracledb.DB_TYPE_DATE else "us")
+        arrow = pa.timestamp("s" if declared is oracledb.DB_TYPE_DATE else "us")
         expression = f"{_from_year_one(expression)} AS {name}"
-    elif info.type_code in _ZONED:
+    elif declared in _ZONED:
         kind = "datetime"
         arrow = pa.timestamp("us")
         # The thin driver drops the zone and keeps the wall clock: only the database can convert
         in_utc = wanted == "datetime"
         value = f"SYS_EXTRACT_UTC({value})" if in_utc else f"CAST({value} AS TIMESTAMP)"
         expression = f"{_from_year_one(value)} AS {name}"
-    elif info.type_code in _BINARY:
+    elif declared in _BINARY:
         kind = "binary"
-        arrow = pa.large_binary() if info.type_code is oracledb.DB_TYPE_BLOB else pa.binary()
+        arrow = pa.large_binary() if declared is oracledb.DB_TYPE_BLOB else pa.binary()
         if wanted != "base64" or name in table.lookups or name in table.key:
             raise OracleError(
-                f"{table.name}.{name} is {info.type_code.name}: it can only become a text field, "
+                f"{table.name}.{name} is {declared.name}: it can only become a text field, "
                 f'and neither key nor lookup; write {name} = {{ field = "…", type = "base64", '
                 f"length = … }} under columns in tables.toml, or remove the column there"
             )
     else:
         raise OracleError(
-            f"{table.name}.{name} is {info.type_code.name}, which cannot be migrated; "
+            f"{table.name}.{name} is {declared.name}, which cannot be migrated; "
             f"remove the column from tables.toml"
         )
     if wanted is not None and kind not in _FITTING[wanted]:
         raise OracleError(
-            f"{table.name}.{name} is {info.type_code.name}, but tables.toml maps it as {wanted}; "
+            f"{table.name}.{name} is {declared.name}, but tables.toml maps it as {wanted}; "
             f"correct its type there"
         )
     return SourceColumn(
@@ -226,7 +261,7 @@ def _source_column(table: Table, name: str, info: Any) -> SourceColumn:
         expression=expression,
         arrow=arrow,
         in_utc=in_utc,
-        zoned=info.type_code in _ZONED,
+        zoned=declared in _ZONED,
         is_amount=kind == "number" and wanted in ("decimal", "boolean"),
-        nullable=bool(info.null_ok),
+        nullable=column.nullable,
     )

@@ -13,8 +13,11 @@ import oracledb
 
 from kpcluigi import settings
 from kpcluigi.errors import OracleError, SnapshotLostError
+from kpcluigi.markers import Plan
 from kpcluigi.oracle import Source, connect, describe_source, retrying
 from kpcluigi.oracle.connection import passing, snapshot_lost
+from kpcluigi.oracle.source import source_of
+from kpcluigi.staging import read_marker
 from kpcluigi.tasks.base import ORACLE, TableTask, source_owner
 
 T = TypeVar("T")
@@ -62,11 +65,7 @@ class OracleTask(TableTask):
                 call_timeout=rules.call_timeout,
                 time_zone=self.mapping.source_zone,
             ) as connection:
-                owner = source_owner(self.mapping)
-                source = describe_source(
-                    connection, owner=owner, table=self.mapping, window=self.window
-                )
-                return work(OracleSession(connection, source))
+                return work(OracleSession(connection, self._source(connection)))
 
         try:
             return retrying(
@@ -84,6 +83,14 @@ class OracleTask(TableTask):
             raise OracleError(
                 f"{self.table} ({action}): {error}. Mend the cause and run the same command again"
             ) from error
+
+    def _source(self, connection: oracledb.Connection) -> Source:
+        """The table as it was when it was planned; Oracle is asked where there is no plan yet."""
+        table, owner, window = self.mapping, source_owner(self.mapping), self.window
+        plan = read_marker(self.folder.plan, Plan)
+        if plan is not None and plan.columns:
+            return source_of(plan.columns, owner=owner, table=table, window=window)
+        return describe_source(connection, owner=owner, table=table, window=window)
 
     def at_a_snapshot(self, work: Callable[[], T]) -> T:
         """Do `work`, which takes a snapshot of its own, anew where Oracle forgot it on the way."""
