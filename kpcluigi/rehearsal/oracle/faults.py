@@ -13,6 +13,10 @@ and one of
     ora       the number of an error to answer, with "message" for its text
     drop      true: close the socket without an answer
     delay     seconds to wait before going on; the client's break ends the wait with ORA-01013
+    garble    true: the first text of the rows that the event sends begins with the byte 0xFF, which
+              is no UTF-8. "column" is a regular expression that the whole name of a column must
+              match; any VARCHAR2, CHAR or CLOB when left out. Not for a login. Rows that an execute
+              sends at once are its own; a later fetch's are the fetch's
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from typing import Any
 from kpcluigi.rehearsal.oracle.errors import MESSAGES, OraError
 
 _MESSAGES = {
+    12514: "TNS:listener does not currently know of service requested in connect descriptor",
     18: "maximum number of sessions exceeded",
     20: "maximum number of processes (300) exceeded",
     28: "your session has been killed",
@@ -33,6 +38,7 @@ _MESSAGES = {
     600: "internal error code, arguments: [armed], [], [], [], [], [], [], []",
     1033: "ORACLE initialization or shutdown in progress",
     1089: "immediate shutdown or close in progress - no operations are permitted",
+    1555: 'snapshot too old: rollback segment number 9 with name "_SYSSMU9_1186132793$" too small',
     1652: "unable to extend temp segment by 128 in tablespace TEMP",
     3113: "end-of-file on communication channel",
     3114: "not connected to ORACLE",
@@ -45,7 +51,7 @@ _MESSAGES = {
     28000: "the account is locked",
     28001: "the password has expired",
 }
-_KEYS = {"on", "match", "nth", "times", "ora", "message", "drop", "delay"}
+_KEYS = {"on", "match", "nth", "times", "ora", "message", "drop", "delay", "garble", "column"}
 
 
 class Dropped(Exception):
@@ -63,6 +69,15 @@ class Fault:
     error: OraError | None
     drop: bool
     delay: float
+    garble: re.Pattern[str] | None = None
+
+
+@dataclass(frozen=True)
+class Strike:
+    """What a fault does beside failing: seconds to wait, and which columns' text to spoil."""
+
+    delay: float = 0
+    garble: re.Pattern[str] | None = None
 
 
 def parse_fault(given: dict[str, Any]) -> Fault:
@@ -76,8 +91,12 @@ def parse_fault(given: dict[str, Any]) -> Fault:
         raise ValueError(f"unknown keys {sorted(unknown)}; known are {sorted(_KEYS)}")
     if given["on"] not in ("execute", "fetch", "login"):
         raise ValueError(f"on: {given['on']!r} is none of execute, fetch, login")
-    if sum(key in given for key in ("ora", "drop", "delay")) != 1:
-        raise ValueError("exactly one of ora, drop, delay is needed")
+    if sum(key in given for key in ("ora", "drop", "delay", "garble")) != 1:
+        raise ValueError("exactly one of ora, drop, delay, garble is needed")
+    if "column" in given and "garble" not in given:
+        raise ValueError("column goes with garble only")
+    if "garble" in given and (given["garble"] is not True or given["on"] == "login"):
+        raise ValueError("garble is true, on execute or fetch")
     error = None
     if "ora" in given:
         number = int(given["ora"])
@@ -92,6 +111,7 @@ def parse_fault(given: dict[str, Any]) -> Fault:
         error=error,
         drop=bool(given.get("drop", False)),
         delay=float(given.get("delay", 0)),
+        garble=re.compile(given.get("column", ".*"), re.I) if "garble" in given else None,
     )
 
 
@@ -123,8 +143,8 @@ class Faults:
         with self._lock:
             self._armed.clear()
 
-    def strike(self, event: str, text: str) -> float:
-        """Let the event meet the faults: seconds to wait.
+    def strike(self, event: str, text: str) -> Strike:
+        """Let the event meet the faults.
 
         Raises:
             OraError: the client is to be told so.
@@ -143,9 +163,9 @@ class Faults:
             self._armed = [f for f in self._armed if f.times > 0]
             self.struck += struck is not None
         if struck is None:
-            return 0
+            return Strike()
         if struck.error is not None:
             raise struck.error
         if struck.drop:
             raise Dropped
-        return struck.delay
+        return Strike(struck.delay, struck.garble)

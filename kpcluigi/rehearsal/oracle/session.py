@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
+import pyarrow as pa
 
 from kpcluigi.rehearsal.oracle import packets, replies, requests
 from kpcluigi.rehearsal.oracle.binds import Bound
@@ -19,6 +20,7 @@ from kpcluigi.rehearsal.oracle.encode import Cells, encode_rows, encoder
 from kpcluigi.rehearsal.oracle.engine import Interrupted, Rows, as_oracle_error
 from kpcluigi.rehearsal.oracle.errors import OraError, unimplemented
 from kpcluigi.rehearsal.oracle.faults import Dropped
+from kpcluigi.rehearsal.oracle.garble import garbled
 from kpcluigi.rehearsal.oracle.logon import Logon
 from kpcluigi.rehearsal.oracle.packets import Closed, Reader, Short, Wire
 from kpcluigi.rehearsal.oracle.queries import Block
@@ -49,6 +51,7 @@ class Cursor:
     encoders: list[Callable[[Any], Cells]] = field(default_factory=list)
     entry: dict[str, Any] = field(default_factory=dict)
     lobs: list[int] = field(default_factory=list)
+    garble: re.Pattern[str] | None = None
 
 
 class Session:
@@ -260,7 +263,7 @@ class Session:
             self._execute_again(reader, function == _REEXECUTE_AND_FETCH)
         elif function == _FETCH:
             cursor, rows = self._cursor(reader.number()), reader.number()
-            self._meet_faults("fetch", cursor.sql)
+            cursor.garble = self._meet_faults("fetch", cursor.sql) or cursor.garble
             self._server.journal.count("fetches")
             self._send_rows(cursor, rows, b"")
         elif function == _LOB:
@@ -294,10 +297,12 @@ class Session:
         else:
             raise unimplemented(f"TTC piggyback {function}")
 
-    def _meet_faults(self, event: str, text: str) -> None:
-        delay = self._server.faults.strike(event, text)
-        if delay:
-            self._pause(delay)
+    def _meet_faults(self, event: str, text: str) -> re.Pattern[str] | None:
+        """Let an event meet the armed faults; which columns of its rows are to be garbled."""
+        strike = self._server.faults.strike(event, text)
+        if strike.delay:
+            self._pause(strike.delay)
+        return strike.garble
 
     def _send_error(self, error: OraError) -> None:
         self._server.journal.count("errors")
@@ -406,7 +411,7 @@ class Session:
         self._close_rows(cursor)
         if executes:
             cursor.entry = self._note(cursor.sql, batch)
-            self._meet_faults("execute", cursor.sql)
+            cursor.garble = self._meet_faults("execute", cursor.sql)
         done = self._busy(lambda: self._translated(cursor.sql, batch, executes))
         cursor.entry.update(rows=done.count, hints=list(done.hints))
         cursor.block, cursor.rows = done.block, done.rows
@@ -489,11 +494,25 @@ class Session:
     @staticmethod
     def _encoded(cursor: Cursor, rows: Rows, count: int) -> list[bytes]:
         try:
-            return [encode_rows(cursor.encoders, part) for part in rows.take(count)]
+            return [
+                encode_rows(cursor.encoders, Session._spoiled(cursor, part))
+                for part in rows.take(count)
+            ]
         except Exception as error:
             if isinstance(error, (OraError, Interrupted)):
                 raise
             raise as_oracle_error(error) from error
+
+    @staticmethod
+    def _spoiled(cursor: Cursor, part: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows, with a text garbled if a fault says so."""
+        if cursor.garble is None or cursor.block is None:
+            return part
+        spoiled = garbled(part, cursor.block, cursor.garble)
+        if spoiled is None:
+            return part
+        cursor.garble = None
+        return spoiled
 
     def _close_rows(self, cursor: Cursor) -> None:
         if cursor.rows is not None:
