@@ -67,7 +67,7 @@ def totals_sql(source: Source, scn: int | None) -> str:
     """The statement of `read_totals`: (day, sampled external id or NULL, rows, measures …)."""
     mapped = _mapped(source)
     key = _as_text(source.columns[source.table.external_id_column])
-    digest = f"SUBSTR(RAWTOHEX(STANDARD_HASH({key}, 'MD5')), 1, 8)"
+    digest = f"SUBSTR(RAWTOHEX(STANDARD_HASH(NVL({key}, '-'), 'MD5')), 1, 8)"
     values = ", ".join(f"{column.value} AS c{i}" for i, column in enumerate(mapped))
     measured = ", ".join(
         sql for i, column in enumerate(mapped) for _, sql in _measures(column, f"c{i}")

@@ -18,8 +18,10 @@ import pytest
 
 from kpcluigi.errors import OracleError
 from kpcluigi.files import gzip_reader
+from kpcluigi.markers import ChunkManifest
 from kpcluigi.rehearsal.oracle import OracleStandIn
 from kpcluigi.rehearsal.oracle.catalog import Column, Table, create_table
+from kpcluigi.staging import read_marker
 from kpcluigi.tasks.extract import ExtractChunk
 from kpcluigi.tasks.plan import PlanChunks
 
@@ -194,6 +196,33 @@ def test_a_lost_snapshot_at_the_login_is_no_reason_to_take_another(here: OracleS
     with pytest.raises(OracleError, match="refused the login"):
         task.run()
     assert not is_right(task)
+
+
+@pytest.mark.parametrize("moment", ["execute", "fetch"])
+def test_bytes_that_are_no_utf_8_are_counted_and_named(here: OracleStandIn, moment: str) -> None:
+    """What was sent shows where the bad byte was; the manifest says how many and whose."""
+    task = extraction()
+    arm(here, moment, {"garble": True, "column": "NAME"})
+    task.run()
+    assert here.stats()["faults"] == 1
+    manifest = read_marker(task.folder.chunk_manifest(1), ChunkManifest)
+    assert manifest is not None
+    assert manifest.rows == ROWS
+    assert manifest.fitted["NAME"].invalid_utf8 == 1
+    (key,) = manifest.fitted["NAME"].sample_keys
+    with gzip_reader(task.folder.chunk_file(1)) as stream:
+        lines = stream.read().decode().splitlines()
+    (bad,) = (line for line in lines if "\ufffd" in line)
+    assert bad.startswith(f"{key},")
+
+
+def test_a_key_that_is_no_utf_8_stops_the_plan(here: OracleStandIn) -> None:
+    window = {"start_date": date(2024, 1, 1), "end_date": date(2024, 12, 31), "table": "SALES"}
+    plan = PlanChunks(**window)
+    here.arm(on="execute", match="^SELECT.*RANK", garble=True, times=-1)
+    with pytest.raises(OracleError, match=r"utf-8.*run the same command again"):
+        plan.run()
+    assert not plan.complete()
 
 
 def test_undo_that_is_really_gone(here: OracleStandIn) -> None:
