@@ -74,18 +74,16 @@ def arrow_first_design(job: dict[str, Any]) -> Cost:
     from tests.bench.first_design import first_design
 
     table = _mapping(job)
-    whole = frozenset({"SALES_ID", "QUANTITY"})  # the driver gives a NUMBER without places as int
-    rows: list[tuple[Any, ...]] = []
-    names: list[str] = []
-    for batch in sales.read_batches(Path(job["batches"])):
-        names = batch.schema.names
-        columns = (column.to_pylist() for column in batch.columns)
-        given = (
-            map(int, values) if name in whole else values
-            for name, values in zip(names, columns, strict=True)
-        )
-        rows.extend(zip(*given, strict=True))
-    frame = pd.DataFrame.from_records(rows, columns=names, coerce_float=False)
+    rows = pa.Table.from_batches(sales.read_batches(Path(job["batches"])))
+    # NUMBERs without places come as int, dates to the microsecond, amounts as Decimal
+    arrives = {"SALES_ID": pa.uint64(), "QUANTITY": pa.int64()}
+    schema = pa.schema(
+        [
+            (f.name, pa.timestamp("us") if pa.types.is_timestamp(f.type) else f.type)
+            for f in (f.with_type(arrives.get(f.name, f.type)) for f in rows.schema)
+        ]
+    )
+    frame: pd.DataFrame = rows.cast(schema).to_pandas()
     del rows
     path = Path(job["folder"]) / "first_design.csv.gz"
     return _measured(lambda: {"file": str(path), "sha256": first_design(frame, table, path)})
