@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ import kpcluigi
 from kpcluigi.extract import extract_chunk
 from kpcluigi.markers import Chunk, ChunkManifest, Plan
 from kpcluigi.oracle import Source, connect, describe_source, plan_chunks
+from kpcluigi.oracle.source import source_of
 from kpcluigi.staging import TableFolder, read_marker, write_marker
 from kpcluigi.tables import Table
 from tests.bench import sales
@@ -31,7 +33,6 @@ LIKE_A_WORKER = (luigi, kpcluigi)
 
 USER, PASSWORD = "KPC_READER", "bench-password"
 PLAN = "plan.json"
-WINDOW = sales.WINDOW
 
 Cost = dict[str, Any]
 
@@ -92,22 +93,24 @@ def arrow_first_design(job: dict[str, Any]) -> Cost:
 def plan(job: dict[str, Any]) -> Cost:
     """Plan the table of the stand-in; the plan is left in the folder, nothing is measured."""
     with _connected(job) as connection:
-        source = describe_source(connection, owner=sales.OWNER, table=_mapping(job))
-        found = plan_chunks(connection, source, WINDOW, fingerprint="bench")
+        source = _described(connection, job)
+        found = plan_chunks(connection, source, fingerprint="bench")
     write_marker(Path(job["folder"]) / PLAN, found)
     expected = sales.source(source.table)
-    if source != expected:
+    if source.columns != expected.columns:
         raise SystemExit(f"The stand-in describes {source}, the benchmark expects {expected}")
     return {"chunks": [chunk.rows for chunk in found.chunks]}
 
 
 def chunk(job: dict[str, Any]) -> Cost:
-    """A whole ExtractChunk: connect, describe, extract the plan's first chunk."""
+    """A whole ExtractChunk: connect, extract the plan's first chunk."""
     found = _read_plan(job)
 
     def work() -> Cost:
         with _connected(job) as connection:
-            source = describe_source(connection, owner=sales.OWNER, table=_mapping(job))
+            source = source_of(
+                found.columns, owner=sales.OWNER, table=_mapping(job), window=sales.WINDOW
+            )
             return _extract(connection, source, found, found.chunks[0], Path(job["folder"]))
 
     return _measured(work)
@@ -118,13 +121,13 @@ def chunk_first_design(job: dict[str, Any]) -> Cost:
     import pandas as pd
     from sqlalchemy import create_engine, text
 
-    from kpcluigi.oracle.plan import chunk_binds, chunk_sql
+    from kpcluigi.oracle.chunk import chunk_binds, chunk_sql
     from tests.bench.first_design import first_design
 
     found, table = _read_plan(job), _mapping(job)
     source = sales.source(table)
     sql = chunk_sql(source, found.chunks[0], found.scn)
-    binds = chunk_binds(source, found.chunks[0], WINDOW)
+    binds = chunk_binds(source, found.chunks[0])
     host, _, service = str(job["dsn"]).partition("/")
     path = Path(job["folder"]) / "chunk_first_design.csv.gz"
 
@@ -150,6 +153,10 @@ def _connected(job: dict[str, Any]) -> AbstractContextManager[oracledb.Connectio
     return connect(dsn=job["dsn"], user=USER, password=PASSWORD, module="bench")
 
 
+def _described(connection: oracledb.Connection, job: dict[str, Any]) -> Source:
+    return describe_source(connection, owner=sales.OWNER, table=_mapping(job), window=sales.WINDOW)
+
+
 def _read_plan(job: dict[str, Any]) -> Plan:
     found = read_marker(Path(job["folder"]) / PLAN, Plan)
     if found is None:
@@ -162,13 +169,18 @@ def _plan(source: Source, chunk: Chunk) -> Plan:
         table=source.table.name,
         owner=source.owner,
         partition_column=source.table.partition_column,
+        window=str(source.window),
         scn=1,
+        snapshot_at=datetime.now(UTC),
         fingerprint="bench",
+        strategy="key_range",
         key=list(source.table.key),
         key_types=source.key_types,
-        rows=chunk.rows,
+        rows=chunk.rows or 0,
         sql="",
         seconds=0,
+        columns=list(source.described),
+        notes=[],
         chunks=[chunk],
     )
 
@@ -178,7 +190,7 @@ def _extract(
 ) -> Cost:
     folder = TableFolder(root / f"kpcluigi-{source.table.fetch_size}")
     manifest: ChunkManifest = extract_chunk(
-        connection, source, WINDOW, plan, chunk, folder, min_free_bytes=0, tell=lambda rows: None
+        connection, source, plan, chunk, folder, min_free_bytes=0, tell=lambda rows: None
     )
     fitted = {
         f"{what} {name}": getattr(column, what)

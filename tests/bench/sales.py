@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from kpcluigi.markers import KeyType
+from kpcluigi.markers import OracleColumn
 from kpcluigi.oracle import Source, Window
-from kpcluigi.oracle.source import SourceColumn
+from kpcluigi.oracle.source import source_of
 from kpcluigi.tables import Table, parse_tables
 
 OWNER, NAME = "TMS", "BENCH_SALES"
@@ -43,19 +43,16 @@ _MAPPING = {
     "lookups": {"TENANT_CODE": "Account__r.Tenant_Code__c"},
 }
 
-_ARRIVES_AS: dict[str, tuple[KeyType, pa.DataType]] = {
-    "SALES_ID": ("number", pa.decimal128(20, 0)),
-    "STORE_CODE": ("text", pa.string()),
-    "VOID_FLAG": ("text", pa.string()),
-    "SALES_DATE": ("datetime", pa.timestamp("s")),
-    "CREATED_DATE": ("datetime", pa.timestamp("s")),
-    "UPDATED_DATE": ("datetime", pa.timestamp("us")),
-    "SALES_AMOUNT": ("number", pa.decimal128(18, 2)),
-    "NET_AMOUNT": ("number", pa.decimal128(18, 4)),
-    "QUANTITY": ("number", pa.decimal128(9, 0)),
-    "PRODUCT_NAME": ("text", pa.string()),
-    "REMARK": ("text", pa.string()),
-    "TENANT_CODE": ("text", pa.string()),
+_NUMBERS = {
+    "SALES_ID": (20, 0),
+    "SALES_AMOUNT": (18, 2),
+    "NET_AMOUNT": (18, 4),
+    "QUANTITY": (9, 0),
+}
+_DATES = {
+    "SALES_DATE": "DB_TYPE_DATE",
+    "CREATED_DATE": "DB_TYPE_DATE",
+    "UPDATED_DATE": "DB_TYPE_TIMESTAMP",
 }
 
 
@@ -67,12 +64,17 @@ def mapping(*, chunk_size: int, fetch_size: int) -> Table:
 
 def source(table: Table) -> Source:
     """What `describe_source` finds in the stand-in for `mapping(...)`."""
-    names = dict.fromkeys((*table.source_columns, *table.key, table.partition_column))
-    columns = {}
-    for name in names:
-        kind, arrow = _ARRIVES_AS[name]
-        columns[name] = SourceColumn(name, kind, f"t.{name}", arrow, False, name not in NOT_NULL)
-    return Source(table, OWNER, columns)
+    described = [
+        OracleColumn(
+            name=name,
+            type=_DATES.get(name, "DB_TYPE_NUMBER" if name in _NUMBERS else "DB_TYPE_VARCHAR"),
+            precision=_NUMBERS.get(name, (None, None))[0],
+            scale=_NUMBERS.get(name, (None, None))[1],
+            nullable=name not in NOT_NULL,
+        )
+        for name in table.source_columns
+    ]
+    return source_of(described, owner=OWNER, table=table, window=WINDOW)
 
 
 def read_batches(path: Path) -> Iterator[pa.RecordBatch]:

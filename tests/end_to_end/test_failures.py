@@ -104,13 +104,14 @@ def test_a_chunk_edited_after_extraction_is_refused_until_extracted_again(
 def test_passing_oracle_errors_are_tried_again(migration: Migration) -> None:
     migration.tables = "KPS_R_POS_SUPPLIER"
     oracle = migration.rehearsal.oracle
-    oracle.arm(on="execute", match="^SELECT t.*ORDER BY t.SUPPLIER_CODE, t.POS_NO$", ora=12170)
+    oracle.arm(on="execute", match="^SELECT t.*ORDER BY t.SUPPLIER_CODE", ora=12170)
     assert migration.run().code == 0
     assert migration.verdicts() == {"KPS_R_POS_SUPPLIER": "PASS"}
     reads = [
         entry
         for entry in oracle.log()
-        if "extract 1" in (entry["action"] or "") and entry["sql"].endswith("t.POS_NO")
+        if "extract 1" in (entry["action"] or "")
+        and "ORDER BY t.SUPPLIER_CODE, t.POS_NO" in entry["sql"]
     ]
     assert len(reads) == 2, "refused once, then read"
 

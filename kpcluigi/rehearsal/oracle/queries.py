@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from kpcluigi.rehearsal.oracle import syntax as s
 from kpcluigi.rehearsal.oracle import values
@@ -355,9 +356,9 @@ class Queries(Aggregates):
         self.parameters.fixed_by_value = True
         if isinstance(node, s.Bind):
             given = self.parameters.at(node.index).value
-            text = None if given is None else str(given)
+            text = None if given is None else _digits(given)
         else:
-            text = str(node.value) if isinstance(node, s.Number) else None
+            text = _digits(node.value) if isinstance(node, s.Number) else None
         if text is None and self.parameters.explains:
             return self.around.current_scn()
         if text is None or not text.isdigit():
@@ -451,6 +452,11 @@ class Queries(Aggregates):
                 raise OraError(904, shown) if shown else OraError(1785)
             terms.append(values.sort_key(value) + direction(item))
         return " ORDER BY " + ", ".join(terms)
+
+
+def _digits(value: object) -> str:
+    """A number without an exponent: 1000200 comes over the wire as 10002E+2."""
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
 def _reads_rownum(node: object) -> bool:

@@ -133,3 +133,11 @@ def test_scn_has_a_time(cursor: oracledb.Cursor) -> None:
 def test_unknown_table_has_no_undo(oracle: OracleStandIn) -> None:
     with pytest.raises(Exception, match="400"):
         oracle.forget_undo(table="SALE")
+
+
+def test_a_round_scn_may_be_bound(ledger: oracledb.Connection) -> None:
+    """On the wire a NUMBER that ends in zeros is written with an exponent."""
+    with ledger.cursor() as cursor:
+        while (scn := present_scn(cursor)) % 100:
+            continue
+        assert fetched(cursor, "SELECT id FROM ledger AS OF SCN :scn", scn=scn) == []
