@@ -291,7 +291,10 @@ class _Text(_Field):
         longest = facts.get(f"longest {self.target}") or 0
         if self.length is None or longest <= self.length:
             return {}
-        return {"characters": self.value.str.len_chars().max()}
+        return {
+            "characters": self.value.str.len_chars().max(),
+            "returns": self.value.str.contains("\r", literal=True).any(),
+        }
 
     def rejections(self, facts: Facts) -> Iterator[tuple[str, pl.Expr]]:
         yield from super().rejections(facts)
@@ -301,20 +304,21 @@ class _Text(_Field):
             yield NO_ID, self.value == NULL
         if self.strict and self._may_be_long(facts):
             reason = f"is longer than the {self.length} characters of its field"
-            yield LONG_ID if self.is_key else self.reason(reason), self._is_long
+            yield LONG_ID if self.is_key else self.reason(reason), self._is_long(facts)
         if facts.get(f"earliest {self.target}"):
             yield self.reason("holds a date before the year 1"), self._is_earliest
 
     def changes(self, facts: Facts) -> dict[str, pl.Expr]:
         found = super().changes(facts)
         if self._may_be_long(facts):
-            found["truncated"] = self._is_long
+            found["truncated"] = self._is_long(facts)
         if facts.get(f"null_literals {self.target}"):
             found["null_literal"] = self.value == NULL
         return found
 
     def final(self, facts: Facts) -> pl.Expr:
-        text = self._unix.str.slice(0, self.length) if self._may_be_long(facts) else self.value
+        long = self._may_be_long(facts)
+        text = self._unix(facts).str.slice(0, self.length) if long else self.value
         return _null_if_empty(text) if self._has_empty(facts) else text
 
     def uncut(self) -> pl.Expr:
@@ -328,15 +332,16 @@ class _Text(_Field):
         characters = facts.get(f"characters {self.target}") or 0
         return self.length is not None and characters > self.length
 
-    @property
-    def _unix(self) -> pl.Expr:
+    def _unix(self, facts: Facts) -> pl.Expr:
+        """The text as it is counted: with CRLF and CR as one LF."""
+        if not facts.get(f"returns {self.target}"):
+            return self.value
         text = self.value.str.replace_all("\r\n", "\n", literal=True)
         return text.str.replace_all("\r", "\n", literal=True)
 
-    @property
-    def _is_long(self) -> pl.Expr:
+    def _is_long(self, facts: Facts) -> pl.Expr:
         assert self.length is not None
-        return self._unix.str.len_chars() > self.length
+        return self._unix(facts).str.len_chars() > self.length
 
     @property
     def _is_earliest(self) -> pl.Expr:
@@ -650,14 +655,20 @@ def _look_over(fields: list[_Field], whole: pl.DataFrame) -> Facts:
 def _count_changes(
     table: Table, fields: list[_Field], whole: pl.DataFrame, facts: Facts, ledger: FitLedger
 ) -> None:
-    """Counts what was changed to fit; keys are looked up only where something was."""
-    for f in fields:
-        for what, test in f.changes(facts).items():
-            changed = whole.filter(test)[table.external_id]
-            if changed.len():
-                keys = changed.head(SAMPLES).cast(pl.String).to_list()
-                found = {what: changed.len(), "sample_keys": keys}
-                ledger.add(f.name, Fitted.model_validate(found))
+    """Counts what was changed to fit; keys are looked up only while there are too few."""
+    tests = {f"{what} {f.name}": test for f in fields for what, test in f.changes(facts).items()}
+    if not tests:
+        return
+    counts = whole.select(**{name: test.sum() for name, test in tests.items()}).row(0, named=True)
+    for name, count in counts.items():
+        if not count:
+            continue
+        what, column = name.split(" ")
+        keys: list[str] = []
+        if len(ledger.columns.get(column, Fitted()).sample_keys) < SAMPLES:
+            changed = whole.filter(tests[name])[table.external_id]
+            keys = changed.head(SAMPLES).cast(pl.String).to_list()
+        ledger.add(column, Fitted.model_validate({what: count, "sample_keys": keys}))
 
 
 def _refuse_unreadable(

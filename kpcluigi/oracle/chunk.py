@@ -29,7 +29,7 @@ def read_chunk(
         requested_schema=source.schema,
     )
     for batch in batches:
-        yield to_frame(pa.table(batch))
+        yield to_frame(pa.RecordBatchReader.from_stream(batch).read_all())
 
 
 def count_chunk(
