@@ -13,8 +13,6 @@ from typing import Any
 
 import oracledb
 import pyarrow as pa
-import sqlalchemy
-from sqlalchemy.pool import StaticPool
 
 from kpcluigi.chunkfile import BYTES_PER_ROW
 from kpcluigi.errors import OracleError, PreflightError, SalesforceError
@@ -213,6 +211,9 @@ def _explains(connection: oracledb.Connection, sql: str, binds: Mapping[str, Any
 
 def _check_keys(connection: oracledb.Connection, sources: list[Source], findings: Findings) -> None:
     """Rows of one key are never cut apart; a key that many rows share makes a large chunk."""
+    import sqlalchemy  # a quarter of a second that no other task needs
+    from sqlalchemy.pool import StaticPool
+
     engine = sqlalchemy.create_engine(
         "oracle+oracledb://", creator=lambda: connection, poolclass=StaticPool
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _FORM = re.compile(r"(\d\d:\d\d)-(\d\d:\d\d)(?: +(\S+))?")
 
@@ -50,8 +50,10 @@ def parse_hours(text: str) -> Hours | None:
     if found is None:
         raise ValueError(f"{text!r}; expected HH:MM-HH:MM and a zone, 22:00-06:00 Asia/Bangkok")
     start, end, zone = found.groups()
-    if zone is not None and zone not in available_timezones():
-        raise ValueError(f"{text!r}: unknown zone {zone}; expected one such as Asia/Bangkok")
-    return Hours(
-        time.fromisoformat(start), time.fromisoformat(end), ZoneInfo(zone) if zone else None
-    )
+    try:
+        where = ZoneInfo(zone) if zone else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f"{text!r}: unknown zone {zone}; expected one such as Asia/Bangkok"
+        ) from None
+    return Hours(time.fromisoformat(start), time.fromisoformat(end), where)
