@@ -100,15 +100,21 @@ def check_oracle(
             findings.problems.append(str(error))
     findings.checks.append(f"Tables that can be read with all their mapped columns: {len(sources)}")
     _check_statements(connection, sources, findings)
-    _check_digits(sources, findings)
+    _check_types(sources, findings)
     _check_keys(connection, sources, findings)
     return database
 
 
-def _check_digits(sources: list[Source], findings: Findings) -> None:
-    """A number field is a double: it keeps 15 digits of a longer number."""
+def _check_types(sources: list[Source], findings: Findings) -> None:
+    """What a field cannot hold: of a double more than 15 digits, of a checkbox a third state."""
     for source in sources:
         for name, mapped in source.table.columns.items():
+            nullable = source.columns[name].nullable
+            if mapped.type == "boolean" and mapped.null_as is None and nullable:
+                findings.warnings.append(
+                    f"{source.name}.{name} may be NULL, which a checkbox cannot be: such rows will "
+                    f'be rejected unless its mapping says null_as = "false"'
+                )
             declared = source.columns[name].arrow
             digits = declared.precision if pa.types.is_decimal(declared) else 0
             if mapped.type == "decimal" and digits > MAX_DIGITS:

@@ -41,7 +41,9 @@ from kpcluigi.tasks.process import die_with_parent
 
 COMMAND = ["luigi", "--module", "kpcluigi", "MigrateAll"]
 WINDOW = Window(date(2022, 1, 1), date(2024, 12, 31))
-CHUNK_ROWS = 10_000
+SMALL_CHUNK = 10_000
+CHUNKS = 40
+"""What a rehearsal is cut into, about, once it is too large for small chunks."""
 ORACLE_USER = "KPC_READER"
 OWNER = "TMS"
 _OURS = ".kpcluigi-rehearsal"
@@ -119,7 +121,7 @@ class Rehearsal:
 
     def _make_data(self) -> None:
         self._tell(f"making sample data for about {self.rows:,} rows in {self.folder}")
-        _write_tables(Path("tables.toml"), self.folder / "tables.toml")
+        _write_tables(Path("tables.toml"), self.folder / "tables.toml", self.rows)
         self.tables: dict[str, Table] = load_tables(self.folder / "tables.toml")
         made = write_oracle(self.folder / "oracle.duckdb", self.rows, tables=self.tables)
         self.rows_in_window = {name: made[name] for name in self.tables}
@@ -259,10 +261,11 @@ def _claim(folder: Path) -> IO[str]:
     return lock
 
 
-def _write_tables(source: Path, target: Path) -> None:
+def _write_tables(source: Path, target: Path, rows: int) -> None:
     """The project's tables.toml with small chunks, so that there is something to watch."""
     text = source.read_text(encoding="utf-8")
-    small = re.sub(r"(?m)^(chunk_size\s*=\s*)[\d_]+", rf"\g<1>{CHUNK_ROWS}", text)
+    size = max(SMALL_CHUNK, rows // CHUNKS // SMALL_CHUNK * SMALL_CHUNK)
+    small = re.sub(r"(?m)^(chunk_size\s*=\s*)[\d_]+", rf"\g<1>{size}", text)
     target.write_text(small, encoding="utf-8")
 
 

@@ -137,7 +137,7 @@ def fill(connection: oracledb.Connection, name: str, rows: Sequence[tuple[Any, .
 
 
 @pytest.mark.parametrize("name", KEYS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_the_chunks_are_the_window_each_row_once(
     connection: oracledb.Connection, name: str, data: st.DataObject
@@ -162,7 +162,7 @@ def test_the_chunks_are_the_window_each_row_once(
     assert len(plan.chunks) <= len(expected) / size + 2
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_ranges_of_rowids_are_the_window_each_row_once(
     oracle: OracleStandIn, connection: oracledb.Connection, data: st.DataObject
