@@ -16,6 +16,7 @@ import pytest
 
 from kpcluigi.errors import OracleError
 from kpcluigi.extract import extract_chunk, stage
+from kpcluigi.fields import LONG_ID, NO_ID
 from kpcluigi.markers import ChunkManifest
 from kpcluigi.oracle import Window, connect, describe_source, plan_chunks
 from kpcluigi.oracle.frames import to_frame
@@ -24,7 +25,6 @@ from kpcluigi.rehearsal.oracle.catalog import Column, create_table
 from kpcluigi.rehearsal.oracle.catalog import Table as OracleTable
 from kpcluigi.staging import RunFolder, read_marker
 from kpcluigi.tables import Table, parse_tables
-from kpcluigi.transform import LONG_ID, NO_ID
 
 USER, PASSWORD = "READER", "test-password"
 OUTSIDE = "is outside 1700-01-01 to 4000-12-31, the dates that Salesforce holds"

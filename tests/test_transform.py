@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from kpcluigi import transform
+from kpcluigi import fields, transform
 from kpcluigi.errors import OracleError
 from kpcluigi.tables import Column, Table, parse_tables
 
@@ -118,7 +118,7 @@ def test_rows_without_a_usable_external_id_are_named() -> None:
     result, ledger = converted(with_key(type="text", length=3), frame)
     assert result.rows["Ext__c"].to_list() == ["a", "abc"]
     assert result.rejected is not None
-    no_id, long_id = transform.NO_ID, transform.LONG_ID
+    no_id, long_id = fields.NO_ID, fields.LONG_ID
     assert result.rejected.rows() == [
         (no_id, None, "2"),
         (no_id, " ", "3"),
@@ -145,7 +145,7 @@ def test_an_external_id_is_neither_rounded_nor_repaired() -> None:
 def test_an_external_id_that_reads_as_null_is_no_external_id() -> None:
     result, _ = converted(with_key(type="text"), pl.DataFrame({"K": ["#N/A"], "V": ["a"]}))
     assert result.rejected is not None
-    assert result.rejected.rows() == [(transform.NO_ID, "#N/A", "a")]
+    assert result.rejected.rows() == [(fields.NO_ID, "#N/A", "a")]
 
 
 def test_the_first_reason_in_the_order_of_the_columns_is_the_row_s() -> None:
@@ -201,7 +201,7 @@ def test_a_rejected_row_shows_what_could_not_be_read() -> None:
     mapped = table({"field": "V__c", "type": "boolean"})
     result, _ = converted(mapped, pl.DataFrame({"K": [None, "a"], "V": ["maybe", "y"]}))
     assert result.rejected is not None
-    assert result.rejected.rows() == [(transform.NO_ID, None, "MAYBE")]
+    assert result.rejected.rows() == [(fields.NO_ID, None, "MAYBE")]
 
 
 def test_replaced_bytes_are_counted_or_cost_the_row() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
-from kpcluigi.transform import INVALID_UTF8
+from kpcluigi.fields import INVALID_UTF8
 
 
 def to_frame(batch: pa.Table) -> pl.DataFrame:

@@ -16,8 +16,8 @@ import polars as pl
 import pyarrow as pa
 from isal import igzip
 
+from kpcluigi.fields import NULL
 from kpcluigi.tables import Table
-from kpcluigi.transform import NULL
 
 _DATETIME = "%Y-%m-%dT%H:%M:%S%.3fZ"
 _TEXTS = ("STORE_CODE", "PRODUCT_NAME", "REMARK", "TENANT_CODE")

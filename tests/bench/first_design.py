@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
+from kpcluigi.fields import NULL
 from kpcluigi.tables import Table
-from kpcluigi.transform import NULL
 
 Convert = Callable[[Any], Any]
 
