@@ -11,6 +11,7 @@ from pathlib import Path
 from kpcluigi import report, settings
 from kpcluigi.errors import KpcluigiError
 from kpcluigi.incremental import latest_increment
+from kpcluigi.oracle import DEFAULT_WINDOW
 from kpcluigi.preflight import Findings
 from kpcluigi.reextract import reextract
 from kpcluigi.tasks.base import (
@@ -135,14 +136,14 @@ def _add_window(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start-date",
         type=date.fromisoformat,
-        default=date(2022, 1, 1),
-        help="first day of the run's window (default 2022-01-01)",
+        default=DEFAULT_WINDOW.start,
+        help=f"first day of the run's window (default {DEFAULT_WINDOW.start})",
     )
     parser.add_argument(
         "--end-date",
         type=date.fromisoformat,
-        default=date(2024, 12, 31),
-        help="last day of the run's window (default 2024-12-31)",
+        default=DEFAULT_WINDOW.end,
+        help=f"last day of the run's window (default {DEFAULT_WINDOW.end})",
     )
 
 

@@ -19,7 +19,7 @@ from kpcluigi.files import in_words
 from kpcluigi.markers import Chunk, ChunkManifest, Plan
 from kpcluigi.oracle import Source, read_chunk
 from kpcluigi.oracle.chunk import chunk_sql
-from kpcluigi.staging import TableFolder, write_marker
+from kpcluigi.staging import TableFolder, reextract_command, write_marker
 from kpcluigi.tables import Table
 
 
@@ -58,8 +58,8 @@ def extract_chunk(
             raise RowCountError(
                 f"{source.table.name} chunk {chunk.n}: planned {chunk.rows:,} rows, but Oracle "
                 f"gave {read:,} at the same SCN {scn}; nothing of it was kept. Have the table "
-                f"planned anew with: kpcluigi reextract --table {source.table.name} --loaded, and "
-                f"run the same command again"
+                f"planned anew with: {reextract_command(folder, '--loaded')}, and run the same "
+                f"command again"
             )
 
     try:

@@ -87,7 +87,7 @@ class ChunkLoad:
         """
         started = time.monotonic()
         n = self.manifest.n
-        verify_chunk(self.folder.chunk_file(n), self.manifest)
+        verify_chunk(self.folder, self.manifest)
         self._open_journal()
         for index, part in enumerate(self._journal.parts):
             if part.outcome is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kpcluigi.errors import StagingError
 from kpcluigi.markers import Plan
-from kpcluigi.staging import TableFolder, read_marker, write_marker
+from kpcluigi.staging import TableFolder, read_marker, reextract_command, write_marker
 from kpcluigi.tables import Table
 
 
@@ -45,7 +45,7 @@ def reextract(
         raise StagingError(f"{table.name} has no plan in {folder.path}: there is nothing to redo")
     numbers = [c.n for c in plan.chunks]
     done = [] if loaded else [n for n in numbers if folder.load_result(n).exists()]
-    command = f"kpcluigi reextract --table {table.name}"
+    command = reextract_command(folder)
     if chunk is not None and chunk not in numbers:
         raise StagingError(f"{table.name} has chunks 1 to {len(numbers)}, not {chunk}")
     if chunk in done:

@@ -46,9 +46,11 @@ from kpcluigi.errors import (
 )
 from kpcluigi.files import replacing
 from kpcluigi.markers import ChunkManifest, LoadJournal, Marker, Plan
+from kpcluigi.oracle.window import DEFAULT_WINDOW
 
 M = TypeVar("M", bound=Marker)
 
+_RUN = re.compile(r"(?P<mode>full|incremental)_(?P<start>[^_]+)_(?P<end>[^_]+)")
 _TEMPORARY = re.compile(r"^\..+\.tmp-(\d+)$")
 
 
@@ -234,20 +236,36 @@ def refuse_stale(folder: TableFolder, fingerprint: str) -> None:
             f"{folder.path.name}: its mapping or source changed since it was planned on "
             f"{plan.written_at:%Y-%m-%d %H:%M} UTC; nothing was started. Undo the change, or have "
             f"what is not yet loaded extracted again with: "
-            f"kpcluigi reextract --table {folder.path.name}"
+            f"{reextract_command(folder)}"
         )
 
 
-def verify_chunk(file: Path, manifest: ChunkManifest) -> None:
+def reextract_command(folder: TableFolder, *options: str) -> str:
+    """What has a table's chunks extracted again, in the very run that the folder belongs to."""
+    words = ["kpcluigi", "reextract", "--table", folder.path.name, *options]
+    run = _RUN.fullmatch(folder.path.parent.name)
+    if run is None:
+        return " ".join(words)
+    if run["mode"] == "incremental":
+        words += ["--mode", "incremental"]
+    if run["start"] != str(DEFAULT_WINDOW.start):
+        words += ["--start-date", run["start"]]
+    if run["mode"] == "full" and run["end"] != str(DEFAULT_WINDOW.end):
+        words += ["--end-date", run["end"]]
+    return " ".join(words)
+
+
+def verify_chunk(folder: TableFolder, manifest: ChunkManifest) -> None:
     """Raises `ChunkChangedError` unless the file is, byte for byte, the one extracted."""
+    file = folder.chunk_file(manifest.n)
     with file.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != manifest.sha256:
         raise ChunkChangedError(
             f"{manifest.table} chunk {manifest.n}: {file} was changed after its extraction "
             f"(sha256 {found[:12]}…, expected {manifest.sha256[:12]}…); nothing of it was sent. "
-            f"Extract it again with: kpcluigi reextract --table {manifest.table} "
-            f"--chunk {manifest.n}, then run the same command again"
+            f"Extract it again with: {reextract_command(folder, '--chunk', str(manifest.n))}, then "
+            f"run the same command again"
         )
 
 

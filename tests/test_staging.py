@@ -24,6 +24,7 @@ from kpcluigi.staging import (
     TableFolder,
     make_private,
     read_marker,
+    reextract_command,
     refuse_stale,
     verify_chunk,
     write_marker,
@@ -140,7 +141,22 @@ def test_a_changed_chunk_is_refused_with_the_command_that_mends_it(folder: Table
     with pytest.raises(
         ChunkChangedError, match="kpcluigi reextract --table KPS_T_SALES_MD --chunk 1"
     ):
-        verify_chunk(file, manifest("0" * 64))
+        verify_chunk(folder, manifest("0" * 64))
+
+
+@pytest.mark.parametrize(
+    ("run", "options"),
+    [
+        ("full_2022-01-01_2024-12-31", ""),
+        ("full_2023-01-01_2023-06-30", " --start-date 2023-01-01 --end-date 2023-06-30"),
+        ("incremental_2022-01-01_20250601T114500Z", " --mode incremental"),
+    ],
+)
+def test_the_command_that_mends_names_the_run_it_is_for(run: str, options: str) -> None:
+    folder = RunFolder(Path("data") / "kpc" / run).table("T")
+    assert (
+        reextract_command(folder, "--loaded") == f"kpcluigi reextract --table T --loaded{options}"
+    )
 
 
 def test_two_processes_cannot_work_on_one_chunk(folder: TableFolder) -> None:

@@ -16,9 +16,10 @@ from kpcluigi.oracle.plan import plan_chunks
 from kpcluigi.oracle.snapshot import Snapshot, take_snapshot
 from kpcluigi.oracle.source import Source, describe_source
 from kpcluigi.oracle.totals import read_totals
-from kpcluigi.oracle.window import AnyWindow, Increment, Window
+from kpcluigi.oracle.window import DEFAULT_WINDOW, AnyWindow, Increment, Window
 
 __all__ = [
+    "DEFAULT_WINDOW",
     "AnyWindow",
     "Increment",
     "Snapshot",

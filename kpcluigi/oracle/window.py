@@ -48,6 +48,10 @@ class Window:
         return f"{self.start}..{self.end}"
 
 
+DEFAULT_WINDOW = Window(date(2022, 1, 1), date(2024, 12, 31))
+"""What is moved where no dates are given."""
+
+
 @dataclass(frozen=True)
 class Increment:
     """Rows since `start` whose watermark lies in [since, until).

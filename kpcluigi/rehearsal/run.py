@@ -21,14 +21,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from kpcluigi import report
 from kpcluigi.errors import ConfigurationError, KpcluigiError
-from kpcluigi.oracle import Window
+from kpcluigi.oracle import DEFAULT_WINDOW
 from kpcluigi.rehearsal.oracle import OracleStandIn
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
 from kpcluigi.rehearsal.sample.data import write_oracle
@@ -40,7 +39,6 @@ from kpcluigi.tables import Table, load_tables
 from kpcluigi.tasks.process import die_with_parent
 
 COMMAND = ["luigi", "--module", "kpcluigi", "MigrateAll"]
-WINDOW = Window(date(2022, 1, 1), date(2024, 12, 31))
 SMALL_CHUNK = 10_000
 CHUNKS = 40
 """What a rehearsal is cut into, about, once it is too large for small chunks."""
@@ -90,7 +88,7 @@ class Rehearsal:
 
     @property
     def run_folder(self) -> RunFolder:
-        name = f"full_{WINDOW.start}_{WINDOW.end}"
+        name = f"full_{DEFAULT_WINDOW.start}_{DEFAULT_WINDOW.end}"
         return RunFolder(self.folder / "data" / "127.0.0.1" / name)
 
     @property
@@ -204,7 +202,7 @@ class Rehearsal:
 
     def summary(self) -> report.RunSummary:
         """The run as its markers tell it."""
-        return report.summarise(self.run_folder, list(self.tables.values()), str(WINDOW))
+        return report.summarise(self.run_folder, list(self.tables.values()), str(DEFAULT_WINDOW))
 
     def _write_cfg(self) -> None:
         """The project's luigi.cfg, with what differs here."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import luigi
 from kpcluigi import incremental, settings
 from kpcluigi.errors import ConfigurationError, KpcluigiError
 from kpcluigi.markers import Failure, IncrementScope, Plan
-from kpcluigi.oracle import AnyWindow, Window
+from kpcluigi.oracle import DEFAULT_WINDOW, AnyWindow, Window
 from kpcluigi.salesforce import Client, ClientCredentials
 from kpcluigi.staging import RunFolder, TableFolder, read_marker, write_marker
 from kpcluigi.tables import Table, load_tables
@@ -35,10 +34,10 @@ class RunTask(luigi.Task):
     """A task of one run: an org, a mode, a window, a selection of tables."""
 
     start_date = luigi.DateParameter(
-        default=date(2022, 1, 1), description="First day of the window."
+        default=DEFAULT_WINDOW.start, description="First day of the window."
     )
     end_date = luigi.DateParameter(
-        default=date(2024, 12, 31), description="Last day of the window; it is included."
+        default=DEFAULT_WINDOW.end, description="Last day of the window; it is included."
     )
     mode = luigi.ChoiceParameter(
         choices=[FULL, INCREMENTAL],

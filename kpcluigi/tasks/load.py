@@ -11,7 +11,7 @@ from kpcluigi import settings
 from kpcluigi.errors import StagingError, TooManyFailedRowsError
 from kpcluigi.load import ChunkLoad, LoadRules
 from kpcluigi.markers import ChunkManifest, LoadResult, Plan
-from kpcluigi.staging import read_marker
+from kpcluigi.staging import read_marker, reextract_command
 from kpcluigi.tasks.base import SALESFORCE, TableTask, salesforce_client
 from kpcluigi.tasks.extract import ExtractChunk
 from kpcluigi.tasks.plan import PlanChunks
@@ -97,9 +97,9 @@ class LoadTable(TableTask):
                 f"{self.table}: {failed:,} rows failed, more than max_failed_rows = "
                 f"{self.mapping.max_failed_rows:,}; they and their reasons are in "
                 f"{self.folder.path / 'dead_letter'}. Later phases wait. Mend the cause, have the "
-                f"{len(chunks)} chunk(s) with failed rows sent again, beginning with: kpcluigi "
-                f"reextract --table {self.table} --chunk {chunks[0]} --loaded, and run the same "
-                f"command again; or raise max_failed_rows in tables.toml"
+                f"{len(chunks)} chunk(s) with failed rows sent again, beginning with: "
+                f"{reextract_command(self.folder, '--chunk', str(chunks[0]), '--loaded')}, and run "
+                f"the same command again; or raise max_failed_rows in tables.toml"
             )
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import luigi
 
 from kpcluigi import incremental, report, settings
-from kpcluigi.errors import StagingError
+from kpcluigi.errors import DiskFullError, StagingError
 from kpcluigi.markers import Marker
 from kpcluigi.staging import make_private, refuse_stale, write_marker
 from kpcluigi.tasks.base import INCREMENTAL, RunTask, fingerprint, org_folder, select_tables
@@ -51,16 +51,14 @@ class MigrateAll(RunTask):
         settings.oracle_login()
         settings.salesforce_login()
         every = select_tables(self.tables)
-        folder = org_folder()
         try:
             make_private(settings.staging_root())
             run = self.chosen
-            folder = run.run_folder.path
-            folder.mkdir(parents=True, exist_ok=True)
+            run.run_folder.path.mkdir(parents=True, exist_ok=True)
             write_marker(run.run_folder.started, Marker())
-        except (OSError, StagingError) as error:
+        except (OSError, DiskFullError) as error:
             raise StagingError(
-                f"{folder} cannot be written to: {error}; see `root` under [staging]"
+                f"{org_folder()} cannot be written to: {error}; see `root` under [staging]"
             ) from None
         tables = run.selected
         run.run_folder.sweep()

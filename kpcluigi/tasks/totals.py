@@ -12,7 +12,7 @@ from kpcluigi.errors import RowCountError, SnapshotLostError
 from kpcluigi.markers import ChunkManifest, LoadResult, Plan
 from kpcluigi.markers import SourceTotals as SourceTotalsMarker
 from kpcluigi.oracle import read_totals, take_snapshot
-from kpcluigi.staging import read_marker, write_marker
+from kpcluigi.staging import read_marker, reextract_command, write_marker
 from kpcluigi.tasks.extract import ExtractChunk
 from kpcluigi.tasks.oracle import OracleSession, OracleTask
 from kpcluigi.tasks.plan import PlanChunks
@@ -69,7 +69,7 @@ class SourceTotals(OracleTask):
             raise RowCountError(
                 f"{self.table}: its {len(plan.chunks)} chunks hold {extracted:,} rows, but Oracle "
                 f"counts {totals.rows:,} at the same SCN {plan.scn}. Start the table over with: "
-                f"kpcluigi reextract --table {self.table} --loaded, and run the same command again"
+                f"{reextract_command(self.folder, '--loaded')}, and run the same command again"
             )
 
     def _extracted(self, n: int) -> int:
