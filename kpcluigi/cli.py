@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kpcluigi import report, settings
 from kpcluigi.errors import KpcluigiError
-from kpcluigi.incremental import latest_increment
+from kpcluigi.incremental import present_increment
 from kpcluigi.oracle import DEFAULT_WINDOW
 from kpcluigi.preflight import Findings
 from kpcluigi.reextract import reextract
@@ -152,7 +152,8 @@ def _add_mode(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=[FULL, INCREMENTAL],
         default=FULL,
-        help="incremental: the newest incremental run of that window's first day (default full)",
+        help="incremental: the unfinished, or else the newest, incremental run of that window's "
+        "first day (default full)",
     )
 
 
@@ -160,13 +161,13 @@ def _run_of(options: argparse.Namespace) -> RunTask:
     """The run that is meant, for its folder and its tables."""
     until = ""
     if options.mode == INCREMENTAL:
-        latest = latest_increment(org_folder(), options.start_date)
-        if latest is None:
+        present = present_increment(org_folder(), options.start_date)
+        if present is None:
             raise KpcluigiError(
                 f"{org_folder()} has no incremental run from {options.start_date}; begin one with: "
                 f"luigi --module kpcluigi MigrateAll --mode incremental"
             )
-        until = latest.path.name.rpartition("_")[2]
+        until = present.path.name.rpartition("_")[2]
     return RunTask(
         start_date=options.start_date, end_date=options.end_date, mode=options.mode, until=until
     )

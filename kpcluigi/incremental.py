@@ -45,7 +45,8 @@ def open_increment(
         ConfigurationError: a table was never moved as a whole.
     """
     for folder, scope in increments(org, start):
-        if any(name in tables and not _passed(folder, name) for name in scope.since):
+        wanted = [n for n in scope.since if n in tables and tables[n].incremental != "skip"]
+        if any(not _carried(folder, name) for name in wanted):
             return scope_name(scope)
     scope = _begin(org, tables, start, rules, now.replace(microsecond=0))
     folder = increment_folder(org, start, scope_name(scope))
@@ -72,9 +73,11 @@ def read_scope(folder: RunFolder) -> IncrementScope:
     return scope
 
 
-def latest_increment(org: Path, start: date) -> RunFolder | None:
-    """The newest that was begun."""
-    return max((folder for folder, _ in increments(org, start)), key=lambda f: f.path, default=None)
+def present_increment(org: Path, start: date) -> RunFolder | None:
+    """The oldest that is unfinished, or else the newest."""
+    found = list(increments(org, start))
+    unfinished = [f for f, scope in found if any(not _carried(f, name) for name in scope.since)]
+    return next(iter(unfinished), found[-1][0] if found else None)
 
 
 def increments(org: Path, start: date) -> Iterator[tuple[RunFolder, IncrementScope]]:
@@ -132,7 +135,7 @@ def _seen_until(org: Path, start: date, table: Table) -> tuple[datetime, str] | 
     found: list[tuple[datetime, str]] = []
     for folder in _runs(org, start):
         plan = read_marker(folder.table(table.name).plan, Plan)
-        if plan is None or not _passed(folder, table.name):
+        if plan is None or not _carried(folder, table.name):
             continue
         scope = read_marker(folder.scope, IncrementScope)
         end = scope.until if scope is not None else _full_window(folder).ends_at(table)
@@ -151,9 +154,10 @@ def _full_window(folder: RunFolder) -> Window:
     return Window(date.fromisoformat(start), date.fromisoformat(end))
 
 
-def _passed(folder: RunFolder, name: str) -> bool:
+def _carried(folder: RunFolder, name: str) -> bool:
+    """Reconciled; rows that are named in its dead letter do not hold up those that come later."""
     done = read_marker(folder.table(name).reconciled, Reconciled)
-    return done is not None and done.verdict == "PASS"
+    return done is not None and done.verdict in ("PASS", "EXCEPTIONS")
 
 
 def utc_now() -> datetime:

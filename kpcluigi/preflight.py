@@ -134,13 +134,15 @@ def _check_statements(
         scn = take_snapshot(connection, source).scn
         if scn is None:
             without_snapshot.append(source.name)
-        if not _has_watermark(connection, source):
-            found = findings.warnings if isinstance(source.window, Window) else findings.problems
+        fault = _no_watermark(connection, source)
+        if fault:
+            full = isinstance(source.window, Window)
+            found = findings.warnings if full else findings.problems
             found.append(
-                f"{source.name} lacks {' or '.join(source.table.watermark)}: incremental runs need "
-                f'another `watermark`, or `incremental = "full"` or "skip", in tables.toml'
+                f"{source.name}: {fault}; incremental runs need another `watermark`, or "
+                f'`incremental = "full"` or "skip", in tables.toml'
             )
-            if not isinstance(source.window, Window):
+            if not full:
                 continue
         statements = [*_statements(source, scn)]
         if source.table.strategy == "rowid_range":
@@ -195,12 +197,25 @@ def _rowid_statements(source: Source, scn: int | None) -> list[Statement]:
     ]
 
 
-def _has_watermark(connection: oracledb.Connection, source: Source) -> bool:
-    """Whether an incremental run could tell what changed, where it is to."""
-    if source.table.incremental != "watermark":
-        return True
-    sql = f"SELECT {watermark_sql(source.table)} {source.from_clause(None)} WHERE 1 = 0"
-    return _explains(connection, sql, {})
+def _no_watermark(connection: oracledb.Connection, source: Source) -> str:
+    """Why an incremental run could not tell what has changed; empty where it can or need not."""
+    table = source.table
+    if table.incremental != "watermark":
+        return ""
+    if table.partition_column not in table.watermark:
+        return (
+            f"partition_column {table.partition_column} is not in its watermark "
+            f"{', '.join(table.watermark)}, so that rows could lie between two runs"
+        )
+    sql = f"SELECT {watermark_sql(table)} {source.from_clause(None)} WHERE 1 = 0"
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(f"EXPLAIN PLAN FOR {sql}")
+        except oracledb.DatabaseError as error:
+            if passing(error):
+                raise
+            return f"{watermark_sql(table)} cannot be read ({error})"
+    return ""
 
 
 def _explains(connection: oracledb.Connection, sql: str, binds: Mapping[str, Any]) -> bool:

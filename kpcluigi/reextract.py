@@ -63,20 +63,21 @@ def reextract(
             f"undo that change in tables.toml, or start the table over with: {command} --loaded"
         )
     again = [n for n in numbers if n not in done] if chunk is None else [chunk]
+    drop_plan = not done and chunk is None
+    if again:
+        # The verdict goes first: whatever interrupts this, nothing that is undone counts as done
+        folder.reconciled.unlink(missing_ok=True)
+        folder.source_totals.unlink(missing_ok=True)
     for n in again:
         with folder.chunk_lock(n):
             for path in folder.files_of_chunk(n):
                 path.unlink(missing_ok=True)
-    drop_plan = not done and chunk is None
-    if drop_plan:
-        folder.plan.unlink()
-    elif plan.fingerprint != fingerprint:
-        write_marker(
-            folder.plan, plan.model_copy(update={"fingerprint": fingerprint, "columns": []})
-        )
-    if again:
-        folder.source_totals.unlink(missing_ok=True)
-        folder.reconciled.unlink(missing_ok=True)
+    with folder.plan_lock():
+        if drop_plan:
+            folder.plan.unlink()
+        elif plan.fingerprint != fingerprint:
+            renewed = {"fingerprint": fingerprint, "columns": []}
+            write_marker(folder.plan, plan.model_copy(update=renewed))
     return Removed(chunks=again, plan=drop_plan)
 
 

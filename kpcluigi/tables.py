@@ -169,6 +169,21 @@ class Table(_Strict):
         """The zone in which Oracle's naive values of this column are to be read."""
         return ZoneInfo(column.zone or self.source_zone)
 
+    def clock_of(self, name: str) -> ZoneInfo:
+        """The zone of an Oracle column's naive values, mapped or not."""
+        column = self.columns.get(name)
+        return ZoneInfo(self.source_zone) if column is None else self.zone_of(column)
+
+    @model_validator(mode="after")
+    def _watermark_has_one_clock(self) -> Table:
+        clocks = {self.clock_of(column).key for column in self.watermark}
+        if self.incremental == "watermark" and len(clocks) > 1:
+            raise ValueError(
+                f"watermark: its columns have different zones ({', '.join(sorted(clocks))}); name "
+                f"one column, or give them one zone"
+            )
+        return self
+
     def fingerprint(self, *facts: str) -> str:
         """SHA-256 over all that changes the bytes of a chunk: the mapping and `facts`."""
         mapping = self.model_dump(

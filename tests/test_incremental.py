@@ -121,8 +121,28 @@ def test_tables_without_a_watermark_are_carried_whole_or_left_out(tmp_path: Path
         opened(tmp_path, tables(C="skip"))
 
 
+def test_rows_in_the_dead_letter_do_not_hold_up_later_ones(tmp_path: Path) -> None:
+    wanted = tables(A="watermark")
+    reconciled(tmp_path, FULL, "A", WINDOW_END, "EXCEPTIONS")
+    first = opened(tmp_path, wanted)
+    run = f"incremental_{START}_20250601T114500Z"
+    reconciled(tmp_path, run, "A", first.until, "EXCEPTIONS")
+    assert opened(tmp_path, wanted, NOW + timedelta(days=1)).after == {"A": run}
+
+
+def test_a_table_that_is_skipped_since_holds_nothing_up(tmp_path: Path) -> None:
+    for name in "AB":
+        reconciled(tmp_path, FULL, name, WINDOW_END)
+    first = opened(tmp_path, tables(A="watermark", B="watermark"))
+    run = f"incremental_{START}_20250601T114500Z"
+    reconciled(tmp_path, run, "A", first.until)
+    later = NOW + timedelta(days=1)
+    assert opened(tmp_path, tables(A="watermark", B="watermark"), later).until == first.until
+    assert opened(tmp_path, tables(A="watermark", B="skip"), later).until > first.until
+
+
 def test_a_table_that_was_never_moved_whole_is_named(tmp_path: Path) -> None:
     reconciled(tmp_path, FULL, "A", WINDOW_END)
-    reconciled(tmp_path, FULL, "B", WINDOW_END, "EXCEPTIONS")
+    reconciled(tmp_path, FULL, "B", WINDOW_END, "FAIL")
     with pytest.raises(ConfigurationError, match=r"^B: no reconciled run"):
         opened(tmp_path, tables(A="watermark", B="watermark"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -118,7 +119,7 @@ def _login(dsn: str, user: str, password: str, seconds: float) -> oracledb.Conne
 
 def snapshot_lost(error: BaseException) -> bool:
     """Whether the SCN that was asked for can no longer be read."""
-    return bool(error.args) and getattr(error.args[0], "code", 0) in SNAPSHOT_LOST
+    return isinstance(error, oracledb.Error) and bool(_codes(error) & SNAPSHOT_LOST)
 
 
 def passing(error: BaseException) -> bool:
@@ -127,12 +128,22 @@ def passing(error: BaseException) -> bool:
     if not isinstance(error, oracledb.Error) or not error.args:
         return isinstance(error, ConnectionError | TimeoutError)
     fault = error.args[0]
-    code, full_code = getattr(fault, "code", 0), getattr(fault, "full_code", "")
-    if code in LASTING:
+    codes = _codes(error)
+    if codes & LASTING:
         return False
     return (
-        code in PASSING or full_code in PASSING_DRIVER or bool(getattr(fault, "isrecoverable", 0))
+        bool(codes & PASSING)
+        or getattr(fault, "full_code", "") in PASSING_DRIVER
+        or bool(getattr(fault, "isrecoverable", 0))
     )
+
+
+def _codes(error: oracledb.Error) -> set[int]:
+    """All ORA- numbers: a parallel query server's own stands behind ORA-12801."""
+    return {
+        getattr(error.args[0], "code", 0) if error.args else 0,
+        *map(int, re.findall(r"ORA-(\d{5})", str(error))),
+    }
 
 
 def retrying(

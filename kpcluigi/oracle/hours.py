@@ -50,6 +50,8 @@ def parse_hours(text: str) -> Hours | None:
     if found is None:
         raise ValueError(f"{text!r}; expected HH:MM-HH:MM and a zone, 22:00-06:00 Asia/Bangkok")
     start, end, zone = found.groups()
+    if start == end:
+        raise ValueError(f"{text!r} is never; leave it empty for any time")
     try:
         where = ZoneInfo(zone) if zone else None
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -14,6 +14,8 @@ import oracledb
 
 from kpcluigi.oracle.source import Source
 
+_BIGFILE = 1024
+"""What DBA_EXTENTS calls the only file of a bigfile tablespace; others have up to 1,023."""
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 EXTENTS_SQL = (
@@ -40,7 +42,7 @@ class Extent:
 
 def extent_binds(source: Source) -> dict[str, str]:
     """The binds of `EXTENTS_SQL`."""
-    return {"owner": source.owner, "segment": source.table.name}
+    return {"owner": source.owner, "segment": source.table.name.upper()}
 
 
 def read_extents(connection: oracledb.Connection, source: Source) -> list[Extent]:
@@ -67,7 +69,12 @@ def boundaries(extents: Sequence[Extent], *, rows: int, chunk_size: int) -> list
 
 
 def rowid(data_object: int, file: int, block: int) -> str:
-    """The lowest ROWID of a block."""
+    """The lowest ROWID of a block.
+
+    In a bigfile tablespace the digits of file and block together are the block.
+    """
+    if file == _BIGFILE:
+        file, block = divmod(block, 1 << 22)
     return _base64(data_object, 6) + _base64(file, 3) + _base64(block, 6) + _base64(0, 3)
 
 

@@ -176,7 +176,8 @@ def describe_columns(
                 ) from error
             if getattr(fault, "code", 0) == 904:
                 raise OracleError(
-                    f"{owner}.{table.name} has no column that tables.toml maps: {fault}. SQL: {sql}"
+                    f"{owner}.{table.name} has no column that tables.toml maps: {fault}; correct "
+                    f"its name there. SQL: {sql}"
                 ) from error
             raise
         described: Sequence[Any] = cursor.description or ()

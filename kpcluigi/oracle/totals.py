@@ -94,7 +94,7 @@ def _mapped(source: Source) -> list[SourceColumn]:
 
 
 def _local_day(source: Source) -> str:
-    """The partition column's own wall clock."""
+    """The partition column's own wall clock; with a zone, that of the session: the source's."""
     column = source.columns[source.table.partition_column]
     raw = f"t.{column.name}"
     return f"CAST({raw} AT LOCAL AS DATE)" if column.zoned else raw

@@ -42,7 +42,7 @@ class Window:
     def ends_at(self, table: Table) -> datetime:
         """The moment that the window ends at, in UTC, read in the table's zone."""
         after = datetime.combine(self.end + timedelta(days=1), time())
-        return after.replace(tzinfo=ZoneInfo(table.source_zone)).astimezone(UTC)
+        return after.replace(tzinfo=table.clock_of(table.partition_column)).astimezone(UTC)
 
     def __str__(self) -> str:
         return f"{self.start}..{self.end}"
@@ -75,13 +75,15 @@ class Increment:
         return f"{column} >= :window_start AND {moved} >= :since AND {moved} < :until"
 
     def binds(self, table: Table) -> dict[str, datetime]:
-        """Whole seconds of the table's own wall clock, as its DATEs have them."""
+        """Whole seconds of the watermark's own wall clock, as DATEs have them."""
+        watched = table.partition_column if self.since is None else table.watermark[0]
+        clock = table.clock_of(watched)
         binds = {
             "window_start": datetime.combine(self.start, time()),
-            "until": _wall_clock(self.until, table),
+            "until": _wall_clock(self.until, clock),
         }
         if self.since is not None:
-            binds["since"] = _wall_clock(self.since, table)
+            binds["since"] = _wall_clock(self.since, clock)
         return binds
 
     def ends_at(self, table: Table) -> datetime:
@@ -98,10 +100,12 @@ AnyWindow = Window | Increment
 
 def watermark_sql(table: Table) -> str:
     """When a row was last changed: the first of the watermark columns that is not NULL."""
-    columns = [f"t.{column}" for column in table.watermark]
-    return columns[0] if len(columns) == 1 else f"COALESCE({', '.join(columns)})"
+    *others, value = [f"t.{column}" for column in table.watermark]
+    for column in reversed(others):
+        value = f"NVL({column}, {value})"
+    return value
 
 
-def _wall_clock(moment: datetime, table: Table) -> datetime:
-    local = moment.astimezone(ZoneInfo(table.source_zone))
+def _wall_clock(moment: datetime, clock: ZoneInfo) -> datetime:
+    local = moment.astimezone(clock)
     return local.replace(tzinfo=None, microsecond=0)

@@ -12,11 +12,12 @@ from decimal import Decimal
 from pathlib import Path
 from urllib.parse import quote
 
+from kpcluigi.errors import StagingError
 from kpcluigi.files import gzip_reader
 from kpcluigi.markers import Check, LoadResult, Plan, Reconciled, SourceTotals, Verdict
 from kpcluigi.reconcile.counts import compared, ledger_checks
 from kpcluigi.salesforce import Client, query
-from kpcluigi.staging import TableFolder
+from kpcluigi.staging import TableFolder, reextract_command
 from kpcluigi.tables import Table
 
 KEYS = 200
@@ -44,13 +45,23 @@ def reconcile_increment(
     carried = found = 0
     missing: list[str] = []
     for load in loads:
+        read = 0
         dead = set(_external_ids(folder.dead_letter(load.n), table))
         for batch in _batches(table, _external_ids(folder.chunk_file(load.n), table)):
             there = _in_org(client, table, batch)
+            read += len(batch)
             carried += len(batch)
             found += len(there)
             missing += [key for key in batch if key not in there and key not in dead]
             tell(f"{carried:,} of {totals.rows:,} keys", carried / max(1, totals.rows))
+        if read != load.extracted - load.rejected:
+            raise StagingError(
+                f"{folder.chunk_file(load.n)} holds {read:,} different keys of the "
+                f"{load.extracted - load.rejected:,} that were sent, so that the org cannot be "
+                f"asked for them; have it extracted again with: "
+                f"{reextract_command(folder, '--chunk', str(load.n), '--loaded')}, and run the "
+                f"same command again"
+            )
     dead_lettered = sum(load.failed + load.unprocessed + load.rejected for load in loads)
     verdict: Verdict = "FAIL" if missing else "EXCEPTIONS" if dead_lettered else "PASS"
     check = Check(
@@ -105,7 +116,7 @@ def _literal(table: Table, key: str) -> str:
 
 
 def _alike(table: Table, key: str) -> str:
-    """One text for one key: Salesforce matches texts in any case, and writes 7 as 7.0."""
+    """One text for one key: Salesforce matches texts in any case, trims them, writes 7 as 7.0."""
     if table.columns[table.external_id_column].type == "decimal":
         return f"{Decimal(key).normalize():f}"
-    return key.lower()
+    return key.strip().lower()

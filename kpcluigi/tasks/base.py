@@ -175,7 +175,7 @@ def fingerprint(table: Table, window: AnyWindow) -> str:
 
 def source_owner(table: Table) -> str:
     """The Oracle schema of a table: its own, the setting's, or the user's."""
-    return table.owner or settings.oracle().schema or settings.oracle_login().user.upper()
+    return (table.owner or settings.oracle().schema or settings.oracle_login().user).upper()
 
 
 def table_named(name: str) -> Table:

@@ -11,7 +11,7 @@ import oracledb
 from kpcluigi import preflight, settings
 from kpcluigi.errors import ConfigurationError, OracleError, SalesforceError
 from kpcluigi.markers import Plan, PreflightResult, RunIdentity
-from kpcluigi.oracle import connect, retrying
+from kpcluigi.oracle import Window, connect, retrying
 from kpcluigi.staging import make_private, read_marker, write_marker
 from kpcluigi.tasks.base import ORACLE, RESOURCES, RunTask, salesforce_client, source_owner
 from kpcluigi.tasks.root import invocation, luigid_url, require_luigid, rpc
@@ -164,7 +164,8 @@ class Preflight(RunTask):
         for name, table in self.selected.items():
             folder = self.run_folder.table(name)
             plan = read_marker(folder.plan, Plan)
-            ahead = statistics.get(name, 0)
+            whole = isinstance(self.window_of(table), Window)
+            ahead = statistics.get(name, 0) if whole else 0
             if plan is not None:
                 staged = (folder.chunk_manifest, folder.load_result)
                 ahead = sum(

@@ -11,7 +11,7 @@ from kpcluigi.markers import Reconciled
 from kpcluigi.markers import SourceTotals as SourceTotalsMarker
 from kpcluigi.oracle import Window
 from kpcluigi.reconcile import reconcile_counts, reconcile_increment
-from kpcluigi.staging import read_marker, write_marker
+from kpcluigi.staging import read_marker, reextract_command, write_marker
 from kpcluigi.tasks.base import SALESFORCE_QUERY, TableTask, salesforce_client
 from kpcluigi.tasks.load import LoadTable, loads_of
 from kpcluigi.tasks.preflight import this_preflight
@@ -33,6 +33,14 @@ class Reconcile(TableTask):
     def complete(self) -> bool:
         done = read_marker(self.folder.reconciled, Reconciled)
         return done is not None and done.verdict == "PASS"
+
+    def _next_step(self, result: Reconciled) -> str:
+        if result.verdict == "EXCEPTIONS":
+            return "All that is missing is in the dead letter, each row with its reason"
+        return (
+            f"Where Oracle or the org changed meanwhile, start the table over with: "
+            f"{reextract_command(self.folder, '--loaded')}, and run the same command again"
+        )
 
     def run(self) -> None:
         totals = read_marker(self.folder.source_totals, SourceTotalsMarker)
@@ -63,5 +71,5 @@ class Reconcile(TableTask):
                 f"{self.table}: {result.verdict}. Oracle has {result.source:,} rows in the window, "
                 f"{result.created + result.updated:,} were loaded, {result.dead_lettered:,} are in "
                 f"{self.folder.path / 'dead_letter'}, the org has {result.salesforce:,}; "
-                f"see {self.folder.reconciled}"
+                f"see {self.folder.reconciled}. {self._next_step(result)}"
             )

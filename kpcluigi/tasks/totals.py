@@ -30,7 +30,10 @@ class SourceTotals(OracleTask):
         yield PlanChunks(**self.table_parameters)
 
     def complete(self) -> bool:
-        return read_marker(self.folder.source_totals, SourceTotalsMarker) is not None
+        """They are there, and not of an earlier plan."""
+        totals = read_marker(self.folder.source_totals, SourceTotalsMarker)
+        plan = read_marker(self.folder.plan, Plan)
+        return totals is not None and plan is not None and totals.written_at >= plan.written_at
 
     def run(self) -> Iterator[Any]:
         plan = self.plan()

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kpcluigi.errors import ConfigurationError
 from kpcluigi.oracle import (
     Increment,
     Window,
@@ -25,6 +26,7 @@ from kpcluigi.oracle import (
     read_chunk,
     read_totals,
 )
+from kpcluigi.oracle.rowids import rowid
 from kpcluigi.rehearsal.oracle import OracleStandIn
 from kpcluigi.rehearsal.oracle.catalog import Column, Table, create_table
 from kpcluigi.tables import Table as Mapping
@@ -276,6 +278,34 @@ def test_rows_of_one_parent_lie_together_and_the_same_snapshot_gives_the_same_or
 
     assert order() == sorted(order())
     assert order() == order()
+
+
+def test_the_lowest_rowid_of_a_block() -> None:
+    assert rowid(1, 1, 1) == "AAAAABAABAAAAABAAA"
+    assert rowid(70_000, 5, 131) == "AAARFwAAFAAAACDAAA"
+    bigfile = rowid(70_000, 1024, 5_000_000)
+    assert bigfile == rowid(70_000, 5_000_000 >> 22, 5_000_000 % (1 << 22))
+
+
+def test_a_watermark_is_read_by_its_own_clock() -> None:
+    column = {"field": "Updated__c", "type": "datetime", "zone": "UTC"}
+    section = mapping("N").model_dump(exclude={"name"}, exclude_none=True)
+    section["columns"] = {
+        "ID": {"field": "Ext__c", "type": "text"},
+        "K1": {"field": "K__c", "type": "text"},
+        "UPDATED_DATE": column,
+    }
+    section["source_zone"] = "Asia/Bangkok"
+    since, until = datetime(2024, 6, 1, 6, tzinfo=UTC), datetime(2024, 6, 2, 6, tzinfo=UTC)
+    with pytest.raises(ConfigurationError, match="different zones"):
+        parse_tables({"tables": {"N": section}})
+    section["watermark"] = ["UPDATED_DATE"]
+    table = parse_tables({"tables": {"N": section}})["N"]
+    binds = Increment(date(2024, 1, 1), since, until).binds(table)
+    assert binds["since"] == datetime(2024, 6, 1, 6)
+    assert Increment(date(2024, 1, 1), None, until).binds(table)["until"] == datetime(
+        2024, 6, 2, 13
+    )
 
 
 def test_an_increment_is_what_its_watermark_says(connection: oracledb.Connection) -> None:

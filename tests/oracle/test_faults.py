@@ -199,6 +199,20 @@ def test_a_lost_snapshot_at_the_login_is_no_reason_to_take_another(here: OracleS
 
 
 @pytest.mark.parametrize("moment", ["execute", "fetch"])
+@pytest.mark.parametrize("number", [1555, 1652])
+def test_what_a_parallel_query_server_says_is_heard(
+    here: OracleStandIn, moment: str, number: int
+) -> None:
+    """Its own number stands behind that of the session that it serves."""
+    task = extraction()
+    said = f"error signaled in parallel query server P003\nORA-{number:05d}: as it says"
+    arm(here, moment, {"ora": 12801, "message": said})
+    task.run()
+    assert is_right(task)
+    assert (task.plan().chunks[0].reread is not None) == (number == 1555)
+
+
+@pytest.mark.parametrize("moment", ["execute", "fetch"])
 def test_bytes_that_are_no_utf_8_are_counted_and_named(here: OracleStandIn, moment: str) -> None:
     """What was sent shows where the bad byte was; the manifest says how many and whose."""
     task = extraction()

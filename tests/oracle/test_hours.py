@@ -33,7 +33,9 @@ def test_no_hours_are_all_hours() -> None:
     assert parse_hours("  ") is None
 
 
-@pytest.mark.parametrize("text", ["22-6", "22:00", "25:00-26:00", "22:00-06:00 Bangkok"])
+@pytest.mark.parametrize(
+    "text", ["22-6", "00:00-00:00", "22:00", "25:00-26:00", "22:00-06:00 Bangkok"]
+)
 def test_what_is_no_span_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_hours(text)
