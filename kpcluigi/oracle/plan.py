@@ -84,15 +84,15 @@ def _by_rowid(
             raise
         notes.append(f"{asked}: SELECT on DBA_EXTENTS is not granted ({error})")
         return None
-    if not extents:
-        notes.append(f"{asked}: Oracle lists no extents of {source.name}; is it a view?")
-        return None
     sql = count_sql(source, scn)
     with connection.cursor() as cursor:
         cursor.execute(sql, source.window_binds)
         (rows,) = cursor.fetchone() or (0,)
     if not rows:
-        return sql, 0, []
+        return sql, 0, []  # a table that never had a row has no extents either
+    if not extents:
+        notes.append(f"{asked}: Oracle lists no extents of {source.name}; is it a view?")
+        return None
     cuts = [[rowid] for rowid in boundaries(extents, rows=rows, chunk_size=source.table.chunk_size)]
     ends = zip([None, *cuts], [*cuts, None], strict=True)
     chunks = [

@@ -189,6 +189,20 @@ def test_ranges_of_rowids_are_the_window_each_row_once(
     assert plan.rows == len(expected)
 
 
+def test_a_table_that_never_had_a_row_is_cut_into_nothing(tmp_path: Path) -> None:
+    """It has no extents; that is no reason to think that it is a view."""
+    database = tmp_path / "oracle.duckdb"
+    make_tables(database)
+    table = mapping("T", strategy="rowid_range")
+    with OracleStandIn(
+        database, user=USER, password=PASSWORD, granted=["SELECT DBA_EXTENTS"]
+    ) as oracle:
+        with connect(dsn=oracle.dsn, user=USER, password=PASSWORD, module="test") as connection:
+            source = describe_source(connection, owner=USER, table=table, window=WINDOW)
+            plan = plan_chunks(connection, source, fingerprint="")
+    assert (plan.rows, plan.chunks, plan.notes) == (0, [], [])
+
+
 def test_many_rows_are_cut_into_many_ranges_of_rowids(tmp_path: Path) -> None:
     """By blocks: as even as the rows lie, each chunk read as a range of its own."""
     database = tmp_path / "oracle.duckdb"
