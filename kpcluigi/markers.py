@@ -257,6 +257,12 @@ class JobOutcome(BaseModel):
     failed: int = 0
     unprocessed: int = 0
     message: str = ""
+    sent_at: datetime | None = None
+    """When its share of the daily allocation was claimed, before the job was created."""
+    ended_at: datetime | None = None
+    """When it was first seen to have ended."""
+    batches: int = 0
+    """What it took of the daily allocation, at most; 0 where no data reached it."""
 
 
 class Part(BaseModel):
@@ -266,6 +272,8 @@ class Part(BaseModel):
     start: int
     end: int
     job_id: str | None = None
+    sent_at: datetime | None = None
+    """When its share of the daily allocation was claimed; None until then."""
     outcome: JobOutcome | None = None
 
 

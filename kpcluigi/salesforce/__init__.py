@@ -25,6 +25,12 @@ from kpcluigi.salesforce.bulk import (
 )
 from kpcluigi.salesforce.client import Client, ClientCredentials
 from kpcluigi.salesforce.query import count, describe, limits, query
+from kpcluigi.salesforce.records import (
+    create_record,
+    delete_record,
+    update_record,
+    upsert_record,
+)
 
 __all__ = [
     "Client",
@@ -35,11 +41,15 @@ __all__ = [
     "close_job",
     "count",
     "create_job",
+    "create_record",
+    "delete_record",
     "describe",
     "download",
     "job_info",
     "limits",
     "query",
+    "update_record",
     "upload",
+    "upsert_record",
     "wait_for_job",
 ]

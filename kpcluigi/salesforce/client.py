@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -100,6 +100,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         repeatable: bool = True,
         stream: bool = False,
+        accept: Collection[int] = (),
     ) -> requests.Response:
         """Send one request below /services/data/vNN.N and return its successful answer.
 
@@ -108,6 +109,7 @@ class Client:
             repeatable: False where a request that may have taken effect must not be sent twice;
                 then only an expired token leads to another try.
             stream: leave the body unread; close the response when done.
+            accept: statuses of a refusal that are as good as success to the caller.
 
         Raises:
             SalesforceError: Salesforce refused, or did not answer after all tries.
@@ -135,7 +137,7 @@ class Client:
                 self.pause(attempt, f"{method} {path}: no answer ({type(error).__name__})")
                 continue
             self._note_usage(response)
-            if response.ok:
+            if response.ok or response.status_code in accept:
                 return response
             refusal = refusal_of(method, path, response)
             response.close()
