@@ -24,7 +24,8 @@ from kpcluigi.salesforce.bulk import (
     wait_for_job,
 )
 from kpcluigi.salesforce.client import Client, ClientCredentials
-from kpcluigi.salesforce.query import count, describe, limits, query
+from kpcluigi.salesforce.query import allocation_of, count, describe, limits, query
+from kpcluigi.salesforce.quota import Allocation, Governor, Use, Wait, batches_of
 from kpcluigi.salesforce.records import (
     create_record,
     delete_record,
@@ -33,11 +34,17 @@ from kpcluigi.salesforce.records import (
 )
 
 __all__ = [
+    "Allocation",
     "Client",
     "ClientCredentials",
+    "Governor",
     "JobInfo",
     "ResultKind",
+    "Use",
+    "Wait",
     "abort_job",
+    "allocation_of",
+    "batches_of",
     "close_job",
     "count",
     "create_job",

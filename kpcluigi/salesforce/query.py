@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
+from kpcluigi.errors import SalesforceError
 from kpcluigi.salesforce.client import Client
+from kpcluigi.salesforce.quota import Allocation
 
 
 def count(client: Client, sobject: str, *, where: str = "") -> int:
@@ -38,3 +41,24 @@ def limits(client: Client) -> dict[str, dict[str, int]]:
     """The org's allocations: name to {Max, Remaining}."""
     answer: dict[str, dict[str, int]] = client.call("GET", "/limits").json()
     return answer
+
+
+def allocation_of(client: Client) -> Allocation:
+    """What the org says of its Bulk API batches and API requests in 24 hours.
+
+    Raises:
+        SalesforceError: the org refused, or does not tell.
+    """
+    asked_at = datetime.now(UTC)
+    found = limits(client)
+    try:
+        batches, requests = found["DailyBulkApiBatches"], found["DailyApiRequests"]
+    except KeyError as error:
+        raise SalesforceError(f"GET /limits: the org does not tell {error}") from None
+    return Allocation(
+        batches=batches["Max"],
+        batches_left=batches["Remaining"],
+        requests=requests["Max"],
+        requests_left=requests["Remaining"],
+        asked_at=asked_at,
+    )
