@@ -156,8 +156,8 @@ class Governor:
             what = f"{taken:,} of {RECORDS_PER_DAY:,} records in 24 hours are taken by us"
         return Wait(
             until,
-            f"waiting for the daily allocation: {what}, {self.reserve * 100:g} % is kept for others; "
-            f"goes on at about {_clock(until)}",
+            f"waiting for the daily allocation: {what}, {self.reserve * 100:g} % is kept for "
+            f"others; goes on at about {_clock(until)}",
         )
 
     def _by_org(
