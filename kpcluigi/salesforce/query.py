@@ -47,14 +47,18 @@ def allocation_of(client: Client) -> Allocation:
     """What the org says of its Bulk API batches and API requests in 24 hours.
 
     Raises:
-        SalesforceError: the org refused, or does not tell.
+        SalesforceError: the org refused, or does not tell a user who lacks the permission "View
+            Setup and Configuration".
     """
     asked_at = datetime.now(UTC)
     found = limits(client)
     try:
         batches, requests = found["DailyBulkApiBatches"], found["DailyApiRequests"]
     except KeyError as error:
-        raise SalesforceError(f"GET /limits: the org does not tell {error}") from None
+        raise SalesforceError(
+            f"GET /limits does not tell {error}: give the user the permission "
+            f'"View Setup and Configuration"'
+        ) from None
     return Allocation(
         batches=batches["Max"],
         batches_left=batches["Remaining"],

@@ -4,8 +4,8 @@ Salesforce allows 15,000 batches and 150,000,000 records in any 24 hours, over a
 and fails a job that goes beyond. So a job is sent only when two reckonings agree that it fits:
 
 - the ledger: what our own jobs took in the last 24 hours, and this job, leave the reserve alone;
-- the org: what it says is left, less what our jobs in flight may still take, less the reserve,
-  holds this job.
+- the org: what it says is left, less what our jobs in flight may still take (or have taken too
+  lately for it to know), less the reserve, holds this job.
 
 The ledger alone would not see the org's other users; the org's figure alone lags behind the jobs
 that were just sent. `reserve` is the share that is left to the others: they may take that much
@@ -32,6 +32,10 @@ RECORDS_PER_DAY = 150_000_000
 batches is held to it all the same: that it grows with them is documented nowhere."""
 RETENTION = timedelta(days=7)
 """After which Salesforce drops a job, ended or not ("Limits"): none takes anything later."""
+
+LIMITS_LAG = timedelta(minutes=5)
+"""How late /limits may be ("accurate within five minutes of resource consumption", REST API
+Developer Guide, "Limits")."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +167,8 @@ class Governor:
     def _by_org(
         self, wanted: list[int], counted: list[Use], allocation: Allocation, now: datetime
     ) -> Wait | None:
-        asked = allocation.asked_at
-        pending = sum(u.batches for u in counted if u.ended_at is None or u.ended_at > asked)
+        seen = allocation.asked_at - LIMITS_LAG
+        pending = sum(u.batches for u in counted if u.ended_at is None or u.ended_at > seen)
         kept = self._share(allocation.batches)
         if sum(map(batches_of, wanted)) <= allocation.batches_left - kept - pending:
             return None
