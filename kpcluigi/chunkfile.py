@@ -1,8 +1,9 @@
 """The chunk file: a gzip CSV that can be cut into jobs without being parsed again.
 
-While it is written, the uncompressed offset behind every 10,000th row is noted. Those cuts are the
-only places where a job may begin or end (a Bulk job's internal batch is 10,000 rows), so an upload
-streams a range of bytes and never looks for row boundaries inside quoted line breaks.
+While it is written, the uncompressed offset behind every 10,000th row is noted, and where those are
+large, offsets between. Those cuts are the only places where a job may begin or end (a Bulk job's
+internal batch is 10,000 rows), so an upload streams a range of bytes and never looks for row
+boundaries inside quoted line breaks.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ BYTES_PER_ROW = 55
 """Compressed, as measured on a 13-column sales table; it only has to warn in time."""
 
 BLOCK = 1 << 20
+PIECE_BYTES = 4 << 20
+"""Batches of more than this are cut into halves, and again, so that no job gets too large."""
 
 
 class _Hashing(io.RawIOBase):
@@ -54,7 +57,8 @@ class Written:
     file_bytes: int
     sha256: str
     header_bytes: int
-    cuts: list[int]
+    cuts: list[tuple[int, int]]
+    """Rows so far, and the uncompressed offset behind them."""
 
 
 class ChunkWriter:
@@ -67,7 +71,7 @@ class ChunkWriter:
         self._header_bytes = self._offset = len(header)
         self._pending: list[pl.DataFrame] = []
         self._waiting = 0
-        self._cuts: list[int] = []
+        self._cuts: list[tuple[int, int]] = []
         self.rows = 0
 
     def add(self, frame: pl.DataFrame) -> None:
@@ -102,10 +106,15 @@ class ChunkWriter:
 
     def _write(self, batch: pl.DataFrame) -> None:
         data = to_csv(batch)
+        if len(data) > PIECE_BYTES and batch.height > 1:
+            half = batch.height // 2
+            self._write(batch[:half])
+            self._write(batch[half:])
+            return
         self._gzip.write(data)
         self._offset += len(data)
-        self._cuts.append(self._offset)
         self.rows += batch.height
+        self._cuts.append((self.rows, self._offset))
 
 
 @contextmanager
@@ -121,7 +130,7 @@ def writing(path: Path, header: bytes) -> Iterator[ChunkWriter]:
 
 @dataclass(frozen=True)
 class Cut:
-    """A run of whole batches: rows, and the uncompressed bytes [start, end) they occupy."""
+    """A run of rows, and the uncompressed bytes [start, end) they occupy."""
 
     rows: int
     start: int
@@ -129,38 +138,40 @@ class Cut:
 
 
 def cut_into_jobs(
-    cuts: Sequence[int], *, rows: int, header_bytes: int, max_bytes: int, max_rows: int | None
+    cuts: Sequence[tuple[int, int]], *, header_bytes: int, max_bytes: int, max_rows: int | None
 ) -> list[Cut]:
-    """Jobs as large as the caps allow, at the noted cuts only.
+    """Jobs as large as the caps allow, at the noted cuts only: behind whole batches if possible.
 
     Args:
-        cuts: uncompressed offsets behind every 10,000th row and behind the last.
-        rows: rows in the file.
+        cuts: rows so far and uncompressed offset, behind every 10,000th row, behind the last, and
+            between where rows are large.
         header_bytes: length of the header, which every job carries too.
         max_bytes: cap of a job's CSV, header included.
         max_rows: cap of a job's rows; a multiple of 10,000, or None.
 
     Raises:
-        StagingError: 10,000 rows are larger than `max_bytes`.
+        StagingError: rows between two cuts are larger than `max_bytes`.
     """
     jobs: list[Cut] = []
-    start, first = header_bytes, 0
-    for i, end in enumerate(cuts):
-        if header_bytes + end - (cuts[i - 1] if i else header_bytes) > max_bytes:
+    row, start, i = 0, header_bytes, 0
+    while i < len(cuts):
+        last = whole = None
+        for k in range(i, len(cuts)):
+            rows, end = cuts[k]
+            if header_bytes + end - start > max_bytes or (max_rows and rows - row > max_rows):
+                break
+            last = k
+            if rows % BATCH_ROWS == 0 or k + 1 == len(cuts):
+                whole = k
+        if last is None:
             raise StagingError(
-                f"Rows {i * BATCH_ROWS:,} to {(i + 1) * BATCH_ROWS:,} take more than the "
-                f"{max_bytes:,} bytes of `max_file_size`; raise it, or map fewer columns"
+                f"Rows {row:,} to {cuts[i][0]:,} take more than the {max_bytes:,} bytes of "
+                f"`max_file_size`; raise it, or map fewer columns"
             )
-        last = i + 1 == len(cuts)
-        so_far = (i + 1 - first) * BATCH_ROWS
-        next_too_large = not last and (
-            header_bytes + cuts[i + 1] - start > max_bytes
-            or (max_rows is not None and so_far + BATCH_ROWS > max_rows)
-        )
-        if last or next_too_large:
-            end_row = rows if last else (i + 1) * BATCH_ROWS
-            jobs.append(Cut(rows=end_row - first * BATCH_ROWS, start=start, end=end))
-            start, first = end, i + 1
+        chosen = last if whole is None else whole
+        rows, end = cuts[chosen]
+        jobs.append(Cut(rows=rows - row, start=start, end=end))
+        row, start, i = rows, end, chosen + 1
     return jobs
 
 

@@ -186,8 +186,9 @@ class ChunkManifest(Marker):
     sha256: str
     """Of the compressed file."""
     header_bytes: int
-    cuts: list[int]
-    """Uncompressed offset behind every 10,000th row, and behind the last."""
+    cuts: list[tuple[int, int]]
+    """Rows so far and uncompressed offset: behind every 10,000th row, behind the last, and between
+    where 10,000 rows are large."""
     seconds: float
 
     @property
@@ -246,8 +247,27 @@ class SourceTotals(Marker):
     notes: list[str] = []
 
 
+class RowErrors(BaseModel):
+    """Rows that did not arrive, for one reason."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str
+    """Salesforce's, such as REQUIRED_FIELD_MISSING, or one of the loader's own."""
+    field: str
+    """The field or fields that Salesforce names; empty where it names none."""
+    rows: int
+    message: str
+    """Of the first of them, whole."""
+    sample_keys: list[str]
+    """External ids, five at most."""
+
+
 class JobOutcome(BaseModel):
-    """One Bulk job and what became of its rows."""
+    """One Bulk job and what became of its rows.
+
+    rows = created + updated + failed + unprocessed + again.
+    """
 
     id: str
     state: str
@@ -256,6 +276,9 @@ class JobOutcome(BaseModel):
     updated: int = 0
     failed: int = 0
     unprocessed: int = 0
+    again: int = 0
+    """Rows that a later job has the final outcome of."""
+    errors: list[RowErrors] = []
     message: str = ""
     sent_at: datetime | None = None
     """When its share of the daily allocation was claimed, before the job was created."""
@@ -266,14 +289,23 @@ class JobOutcome(BaseModel):
 
 
 class Part(BaseModel):
-    """One job's share of a chunk: bytes [start, end) of the uncompressed file, header excluded."""
+    """What one job is to send: bytes [start, end) of an uncompressed CSV, header excluded."""
 
     rows: int
     start: int
     end: int
-    job_id: str | None = None
+    file: str | None = None
+    """In the folder of the rows that are sent again; None: the staged file itself."""
+    why: str = ""
+    """Of rows that are sent again: for what reason."""
+    half: bool = False
+    """One half of a file that Salesforce could not read."""
     sent_at: datetime | None = None
     """When its share of the daily allocation was claimed; None until then."""
+    job_id: str | None = None
+    compressed: bool = False
+    uploaded: bool = False
+    """All data arrived; what is left to do is to close the job."""
     outcome: JobOutcome | None = None
 
 
@@ -285,7 +317,9 @@ class LoadJournal(Marker):
     chunk_sha256: str
     parts: list[Part]
     spent_jobs: list[JobOutcome] = []
-    """Jobs that ended without their rows: failed, aborted or expired."""
+    """Jobs that ended without any of their rows: refused, aborted or expired."""
+    blanked: int = 0
+    """Rows that were sent without a parent that the org does not have."""
 
 
 class LoadResult(Marker):
@@ -302,8 +336,20 @@ class LoadResult(Marker):
     unprocessed: int
     rejected: int
     changed_to_fit: int
+    blanked: int = 0
+    """Rows that were sent without a parent that the org does not have; they are in `blanked/`."""
+    errors: list[RowErrors] = []
+    """The failed, unprocessed and rejected rows by their reason, most frequent first."""
     jobs: list[JobOutcome]
     seconds: float
+
+
+class GzipVerdict(Marker):
+    """salesforce/gzip.json: whether this org takes compressed uploads, as one small job showed."""
+
+    accepted: bool
+    job_id: str
+    reason: str
 
 
 class Check(BaseModel):

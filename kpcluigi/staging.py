@@ -7,6 +7,7 @@
         started.json                               when the command was last started
         preflight/START.json                       what was checked at each start
         report.html  report.json                   written from the markers at every exit
+        salesforce/gzip.json                       whether this org takes compressed uploads
         salesforce/logs/OBJECT_JOBID_{successful,failed,unprocessed}.csv.gz
         KPS_T_SALES_MD/
           plan.json
@@ -14,9 +15,11 @@
           reconciled.json
           chunks/00001.csv.gz  chunks/00001.json   file first, manifest second; done = both
           loads/00001.journal.json                 in flight
+          loads/00001.again/                       rows that are sent again, until it is done
           loads/00001.json                         done
           dead_letter/00001.csv.gz                 failed and unprocessed rows, with sf__Error
           dead_letter/00001.rejected.csv.gz        rows refused before the upload, with sf__Error
+          blanked/00001.csv.gz                     rows sent without a parent that the org lacks
           failed/extract-00001.json                why a task did not finish, until it does
           .locks/00001                             held (flock) by the one process at work on it
 
@@ -94,6 +97,10 @@ class RunFolder:
     def job_logs(self) -> Path:
         return self.path / "salesforce" / "logs"
 
+    @property
+    def gzip_verdict(self) -> Path:
+        return self.path / "salesforce" / "gzip.json"
+
     def table(self, name: str) -> TableFolder:
         return TableFolder(self.path / name)
 
@@ -135,6 +142,13 @@ class TableFolder:
     def load_result(self, n: int) -> Path:
         return self.path / "loads" / f"{n:05d}.json"
 
+    def again(self, n: int) -> Path:
+        """Folder of the rows that are sent again, while the chunk's load is under way."""
+        return self.path / "loads" / f"{n:05d}.again"
+
+    def blanked(self, n: int) -> Path:
+        return self.path / "blanked" / f"{n:05d}.csv.gz"
+
     def dead_letter(self, n: int) -> Path:
         return self.path / "dead_letter" / f"{n:05d}.csv.gz"
 
@@ -149,6 +163,7 @@ class TableFolder:
             self.chunk_file(n),
             self.rejected_rows(n),
             self.dead_letter(n),
+            self.blanked(n),
         ]
 
     @property

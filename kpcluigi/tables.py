@@ -73,6 +73,26 @@ def _known_zone(name: str) -> str:
 Zone = Annotated[str, AfterValidator(_known_zone)]
 
 
+def _number_or_share(value: int | str) -> int | str:
+    if isinstance(value, str) and not 0 <= _share(value) <= 1:
+        raise ValueError('expected a number of rows, or a share such as "0.1%"')
+    return value
+
+
+def _share(text: str) -> float:
+    """0.001 of "0.1%"; -1 where it is no share."""
+    try:
+        return float(text.removesuffix("%")) / 100 if text.endswith("%") else -1
+    except ValueError:
+        return -1
+
+
+FailedRows = Annotated[
+    Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(strict=True)],
+    AfterValidator(_number_or_share),
+]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -144,11 +164,20 @@ class Table(_Strict):
     """What an incremental run does with this table."""
     records_per_job: int | None = Field(default=None, ge=BATCH_ROWS, multiple_of=BATCH_ROWS)
     """Rows per Bulk job at most; without it a job is as large as the byte cap allows."""
-    max_failed_rows: int = Field(default=0, ge=0)
-    """Failed rows that do not yet hold the next phase."""
+    max_failed_rows: FailedRows = 0
+    """Failed rows that do not yet hold the next phase: a number, or a share of all ("0.1%")."""
+    on_missing_parent: Literal["reject", "blank"] = "reject"
+    """What becomes of a row whose parent the org does not have: it is dead-lettered, or it is sent
+    again without that parent, counted, and kept in `blanked/`."""
     source_zone: Zone = "UTC"
     columns: dict[OracleName, Column] = Field(min_length=1)
     lookups: dict[OracleName, LookupName] = {}
+
+    def failed_rows_allowed(self, rows: int) -> int:
+        """`max_failed_rows` of a table with so many rows."""
+        if isinstance(self.max_failed_rows, int):
+            return self.max_failed_rows
+        return int(rows * _share(self.max_failed_rows))
 
     @property
     def external_id_column(self) -> str:

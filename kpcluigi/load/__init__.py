@@ -1,0 +1,18 @@
+"""Loading: a staged file into Salesforce, so that every row has an outcome.
+
+    chunk.py        a chunk: its file, its dead letter, its marker
+    fileload.py     a staged file: job after job, resumed wherever it was interrupted
+    journal.py      what is known of it, on disk before the next step
+    results.py      the result sets of a job, matched with what was sent
+    settle.py       which rows are final, which are sent again
+    row_errors.py   what Salesforce says of a row
+    compression.py  whether the org takes gzip
+
+Knows no Luigi and no Oracle.
+"""
+
+from kpcluigi.load.chunk import ChunkLoad
+from kpcluigi.load.compression import Compression
+from kpcluigi.load.fileload import FileLoad, LoadRules, StagedFile
+
+__all__ = ["ChunkLoad", "Compression", "FileLoad", "LoadRules", "StagedFile"]

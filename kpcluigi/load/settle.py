@@ -1,0 +1,282 @@
+"""What becomes of the rows of a job that has ended: settled for good, dead, or sent again.
+
+A row is sent again when its error is passing, when Salesforce did not come to it, when no result
+names it, or, without its parent, where the mapping says so. All else is final. The rows that are
+sent again, and the dead ones, are taken from the file that was sent, never from what Salesforce
+echoes: they are those very bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from kpcluigi.chunkfile import JobBody
+from kpcluigi.csvframes import frames_of, header_line, to_lines
+from kpcluigi.fields.base import NULL
+from kpcluigi.files import gzip_writer, replacing
+from kpcluigi.load.results import CREATED, JobResults, KeySet, KeySum, Survey
+from kpcluigi.load.row_errors import (
+    ERROR,
+    UNPROCESSED,
+    ErrorCounts,
+    lookups_by,
+    missing_parent,
+    missing_parent_field,
+)
+from kpcluigi.markers import RowErrors
+from kpcluigi.tables import Table
+
+DEAD_AT_ONCE = 200_000
+"""Dead rows whose errors are held at the same time; more take another pass over the file."""
+
+_HASH = "hash of the key"
+_PARENT = "missing parent"
+_PARENT_FIELD = "missing parent's field"
+
+
+@dataclass(frozen=True)
+class RowsFile:
+    """Rows that were written as a CSV: how many, and the bytes behind its header."""
+
+    rows: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the rows of one job go that it did not bring to their end."""
+
+    again: Path
+    dead: Path
+    blanked: Path
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Whether rows with a passing error, and rows without their parent, may be sent once more."""
+
+    passing: bool
+    orphans: bool
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Every row of a job: rows sent = created + updated + failed + unprocessed + again."""
+
+    created: int
+    updated: int
+    failed: int = 0
+    unprocessed: int = 0
+    errors: tuple[RowErrors, ...] = ()
+    again: RowsFile | None = None
+    blanked: int = 0
+
+    @property
+    def rows(self) -> int:
+        again = self.again.rows if self.again else 0
+        return self.created + self.updated + self.failed + self.unprocessed + again
+
+
+def sent_keys(body: JobBody, external_id: str) -> KeySum:
+    """How many rows a job's CSV has, and which."""
+    found = KeySum()
+    for frame in frames_of(body, [external_id]):
+        found = found.plus(frame[external_id])
+    return found
+
+
+def settle(
+    table: Table,
+    body: JobBody,
+    sent: KeySum,
+    results: JobResults,
+    survey: Survey,
+    places: Places,
+    patience: Patience,
+) -> Settled:
+    """Sort the rows of a job by their outcome, and write those that did not arrive.
+
+    Args:
+        body: what was sent; `sent`: its rows.
+        results: fetched; `survey`: counted.
+        places: where the rows go that are sent again, that are dead, and that lose their parent.
+    """
+    left = survey.failed + survey.passing + survey.orphans + survey.unprocessed
+    if not left and survey.named == sent:
+        return Settled(created=survey.created, updated=survey.updated)
+    return _Sorting(table, body, results, places, patience).run()
+
+
+class _Sorting:
+    """One pass over each result set, then over the file that was sent."""
+
+    def __init__(
+        self, table: Table, body: JobBody, results: JobResults, places: Places, patience: Patience
+    ) -> None:
+        self.table = table
+        self.key = table.external_id
+        self.body = body
+        self.results = results
+        self.places = places
+        self.patience = patience
+        retried, self.orphans = self._find_retried()
+        self.retry = KeySet(retried)
+
+    def run(self) -> Settled:
+        created = updated = 0
+        errors = ErrorCounts()
+        settled: list[pl.Series] = []
+        for frame in self.results.successful():
+            final = frame.filter(~self.retry.has(frame[self.key]))
+            made = int((final[CREATED] == "true").sum())
+            created += made
+            updated += final.height - made
+            settled.append(final[self.key])
+        failed = unprocessed = 0
+        for frame in self._dead():
+            unheard = int((frame[ERROR] == UNPROCESSED).sum())
+            unprocessed += unheard
+            failed += frame.height - unheard
+            errors.add(frame, self.key)
+            settled.append(frame[self.key])
+        again, unnamed = self._write_again(KeySet(settled))
+        unprocessed += sum(frame.height for frame in unnamed)
+        for frame in unnamed:
+            errors.add(frame.select(ERROR, self.key), self.key)
+        if failed or unprocessed:
+            write_rows(self.places.dead, [ERROR, *self.table.fields], self._dead_rows(unnamed))
+        return Settled(
+            created=created,
+            updated=updated,
+            failed=failed,
+            unprocessed=unprocessed,
+            errors=tuple(errors.ordered()),
+            again=again if again.rows else None,
+            blanked=self._blanked,
+        )
+
+    def _find_retried(self) -> tuple[list[pl.Series], pl.DataFrame]:
+        """The external ids that are sent again, and the missing parents among them."""
+        retried: list[pl.Series] = []
+        orphans: list[pl.DataFrame] = []
+        error = pl.col(ERROR)
+        for frame in self.results.failed():
+            if self.patience.passing:
+                retried.append(frame.filter(self.results.passing)[self.key])
+            if self.patience.orphans:
+                found = frame.filter(self.results.orphaned)
+                retried.append(found[self.key])
+                orphans.append(
+                    found.select(
+                        pl.col(self.key).hash().alias(_HASH),
+                        missing_parent(error).alias(_PARENT),
+                        missing_parent_field(error).alias(_PARENT_FIELD),
+                        ERROR,
+                    )
+                )
+        if self.patience.passing:
+            retried.extend(self.results.unprocessed_keys())
+        none = pl.DataFrame(schema={_HASH: pl.UInt64, _PARENT: str, _PARENT_FIELD: str, ERROR: str})
+        return retried, pl.concat([none, *orphans]).unique(_HASH)
+
+    def _dead(self) -> Iterator[pl.DataFrame]:
+        """`sf__Error` and the external id of the rows that are given up."""
+        for frame in self.results.failed():
+            yield frame.filter(~self.retry.has(frame[self.key]))
+        for keys in self.results.unprocessed_keys():
+            final = keys.filter(~self.retry.has(keys))
+            yield pl.DataFrame({ERROR: [UNPROCESSED] * len(final), self.key: final})
+
+    def _write_again(self, settled: KeySet) -> tuple[RowsFile, list[pl.DataFrame]]:
+        """Write the rows that are sent again; return those that no result names, if given up."""
+        self._blanked = 0
+        unnamed: list[pl.DataFrame] = []
+        lost: list[pl.DataFrame] = []
+
+        def rows() -> Iterator[pl.DataFrame]:
+            for frame in frames_of(self.body):
+                retried = self.retry.has(frame[self.key])
+                missing = ~(retried | settled.has(frame[self.key]))
+                if self.patience.passing:
+                    retried = retried | missing
+                elif missing.any():
+                    unnamed.append(
+                        frame.filter(missing).with_columns(**{ERROR: pl.lit(UNPROCESSED)})
+                    )
+                if not retried.any():
+                    continue
+                chosen, blanked = self._without_parents(frame.filter(retried))
+                if blanked.height:
+                    lost.append(blanked)
+                    self._blanked += blanked.height
+                yield chosen
+
+        again = write_rows(self.places.again, self.table.fields, rows())
+        if not again.rows:
+            self.places.again.unlink()
+        if lost:
+            write_rows(self.places.blanked, [ERROR, *self.table.fields], lost)
+        return again, unnamed
+
+    def _without_parents(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The rows with the lookups emptied that found no parent; and those rows as they were."""
+        if not self.orphans.height:
+            return frame, frame.clear()
+        hashed = frame.with_columns(pl.col(self.key).hash().alias(_HASH))
+        joined = hashed.join(self.orphans, on=_HASH, how="left", maintain_order="left")
+        changes = []
+        for field, lookups in lookups_by(self.table).items():
+            lacking = pl.col(_PARENT_FIELD) == field
+            # Two lookups may find parents by fields of one name: the value tells which it was,
+            # unless Salesforce shows it otherwise than it was sent
+            exact = pl.any_horizontal(pl.col(name) == pl.col(_PARENT) for name in lookups)
+            for name in lookups:
+                here = lacking & ((pl.col(name) == pl.col(_PARENT)) | ~exact.fill_null(False))
+                changes.append(pl.when(here).then(pl.lit(NULL)).otherwise(pl.col(name)).alias(name))
+        changed = joined.with_columns(changes).select(frame.columns)
+        lost = joined.filter(pl.col(_PARENT_FIELD).is_not_null())
+        return changed, lost.select(ERROR, *frame.columns)
+
+    def _dead_rows(self, unnamed: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """The given-up rows as they were sent, each with its error."""
+        columns = [ERROR, *self.table.fields]
+        for errors in _gathered(self._dead(), DEAD_AT_ONCE):
+            by_key = errors.select(pl.col(self.key).hash().alias(_HASH), ERROR).unique(_HASH)
+            for frame in frames_of(self.body):
+                hashed = frame.with_columns(pl.col(self.key).hash().alias(_HASH))
+                dead = hashed.join(by_key, on=_HASH, how="inner", maintain_order="left")
+                if dead.height:
+                    yield dead.select(columns)
+        for frame in unnamed:
+            yield frame.select(columns)
+
+
+def _gathered(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """The same rows in frames of about so many."""
+    held: list[pl.DataFrame] = []
+    for frame in frames:
+        held.append(frame)
+        if sum(part.height for part in held) >= rows:
+            yield pl.concat(held)
+            held = []
+    if any(part.height for part in held):
+        yield pl.concat(held)
+
+
+def write_rows(path: Path, columns: Sequence[str], frames: Iterable[pl.DataFrame]) -> RowsFile:
+    """Write frames of these columns as a gzip CSV that appears whole or not at all."""
+    header = header_line(columns)
+    rows, size = 0, len(header)
+    with replacing(path) as file, gzip_writer(file) as packed:
+        packed.write(header)
+        for frame in frames:
+            data = to_lines(frame.select(columns))
+            packed.write(data)
+            rows += frame.height
+            size += len(data)
+    return RowsFile(rows=rows, start=len(header), end=size)
