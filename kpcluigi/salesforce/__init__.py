@@ -18,13 +18,24 @@ from kpcluigi.salesforce.bulk import (
     abort_job,
     close_job,
     create_job,
+    delete_job,
     download,
     job_info,
+    list_jobs,
     upload,
     wait_for_job,
 )
 from kpcluigi.salesforce.client import Client, ClientCredentials
-from kpcluigi.salesforce.query import allocation_of, count, describe, limits, query
+from kpcluigi.salesforce.ids import to_18
+from kpcluigi.salesforce.query import (
+    allocation_of,
+    count,
+    describe,
+    limits,
+    query,
+    query_one,
+    record_counts,
+)
 from kpcluigi.salesforce.quota import Allocation, Governor, Use, Wait, batches_of
 from kpcluigi.salesforce.records import (
     create_record,
@@ -49,12 +60,17 @@ __all__ = [
     "count",
     "create_job",
     "create_record",
+    "delete_job",
     "delete_record",
     "describe",
     "download",
     "job_info",
     "limits",
+    "list_jobs",
     "query",
+    "query_one",
+    "record_counts",
+    "to_18",
     "update_record",
     "upload",
     "upsert_record",
