@@ -12,6 +12,7 @@ from kpcluigi.tasks import (
     PlanChunks,
     Preflight,
     Reconcile,
+    RetryFailed,
     SourceTotals,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "PlanChunks",
     "Preflight",
     "Reconcile",
+    "RetryFailed",
     "SourceTotals",
 ]

@@ -344,6 +344,37 @@ class LoadResult(Marker):
     seconds: float
 
 
+class RetrySource(Marker):
+    """retries/00001.sent.json: the dead-lettered rows that an attempt sends."""
+
+    table: str
+    attempt: int
+    rows: int
+    corrected: str
+    """Name of the file that the rows were taken from; empty: they are sent as they were."""
+    raw_bytes: int
+    sha256: str
+    header_bytes: int
+    cuts: list[tuple[int, int]]
+
+
+class RetryResult(Marker):
+    """retries/00001.json: what became of the rows of one attempt."""
+
+    table: str
+    attempt: int
+    rows: int
+    corrected: str
+    created: int
+    updated: int
+    failed: int
+    unprocessed: int
+    blanked: int = 0
+    errors: list[RowErrors] = []
+    jobs: list[JobOutcome]
+    seconds: float
+
+
 class GzipVerdict(Marker):
     """salesforce/gzip.json: whether this org takes compressed uploads, as one small job showed."""
 

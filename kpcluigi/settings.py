@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import luigi
 
+from kpcluigi.cleanup import CleanUp
 from kpcluigi.errors import ConfigurationError
 from kpcluigi.oracle.hours import Hours, parse_hours
 
@@ -51,6 +52,12 @@ class staging(luigi.Config):
     min_free_gb = luigi.FloatParameter(
         default=5.0, description="Free space that extraction leaves; below it, it stops."
     )
+    after_load = luigi.ChoiceParameter(
+        choices=["keep", "archive", "delete"],
+        default="keep",
+        description="What becomes of a chunk's file once it is loaded.",
+    )
+    archive = luigi.Parameter(default="", description="Folder that loaded files are moved to.")
 
 
 class oracle(luigi.Config):
@@ -86,6 +93,17 @@ class salesforce(luigi.Config):
     max_file_size = luigi.IntParameter(
         default=100_000_000, description="Raw bytes of one job's CSV, header included."
     )
+    upload_gzip = luigi.ChoiceParameter(
+        choices=["auto", "never"],
+        default="auto",
+        description="auto: compressed, once one small job has shown that the org takes it.",
+    )
+    quota_reserve = luigi.FloatParameter(
+        default=0.03, description="Share of the daily allocation left to the org's other users."
+    )
+    quota_recheck = luigi.FloatParameter(
+        default=600.0, description="Seconds after which a load that waits for it looks again."
+    )
     retries = luigi.IntParameter(default=3, description="Further tries after a passing error.")
     retry_delay = luigi.FloatParameter(
         default=60.0, description="Seconds before the first of them; it doubles each time."
@@ -110,6 +128,10 @@ def validate() -> None:
         parse_hours(oracle().extraction_hours)
     except ValueError as error:
         faults.append(f"[oracle] extraction_hours = {error}")
+    if staging().after_load == "archive" and not staging().archive:
+        faults.append("[staging] archive is empty, but after_load = archive needs a folder")
+    if salesforce().quota_reserve > 0.9:
+        faults.append(f"[salesforce] quota_reserve = {salesforce().quota_reserve}: 0.9 at most")
     if faults:
         listed = "".join(f"\n  - {fault}" for fault in faults)
         raise ConfigurationError(f"luigi.cfg has values that cannot be used:{listed}")
@@ -126,6 +148,8 @@ _LEAST: dict[str, dict[str, float]] = {
         "poll_interval_max": 0.05,
         "job_timeout": 1,
         "max_file_size": 1_000_000,
+        "quota_reserve": 0,
+        "quota_recheck": 1,
         "retries": 0,
         "retry_delay": 0,
     },
@@ -217,6 +241,13 @@ def extraction_hours() -> Hours | None:
 def tables_path() -> Path:
     """Where tables.toml lies."""
     return Path(migration().tables)
+
+
+def clean_up() -> CleanUp:
+    """What becomes of a chunk's file once it is loaded."""
+    rules = staging()
+    archive = Path(rules.archive) if rules.after_load == "archive" else None
+    return CleanUp(delete=rules.after_load == "delete", archive=archive)
 
 
 def staging_root() -> Path:

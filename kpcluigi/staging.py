@@ -19,7 +19,10 @@
           loads/00001.json                         done
           dead_letter/00001.csv.gz                 failed and unprocessed rows, with sf__Error
           dead_letter/00001.rejected.csv.gz        rows refused before the upload, with sf__Error
+          dead_letter/retry-00001.csv.gz           rows that failed again in attempt 1
           blanked/00001.csv.gz                     rows sent without a parent that the org lacks
+          retries/00001.csv.gz  00001.sent.json    attempt 1 to send dead-lettered rows again
+          retries/00001.json                       what became of them
           failed/extract-00001.json                why a task did not finish, until it does
           .locks/00001                             held (flock) by the one process at work on it
 
@@ -167,6 +170,41 @@ class TableFolder:
         ]
 
     @property
+    def dead_letters(self) -> list[Path]:
+        """Every file of rows that are not in Salesforce."""
+        return sorted((self.path / "dead_letter").glob("[!.]*.csv.gz"))
+
+    def dead_retry(self, attempt: int) -> Path:
+        return self.path / "dead_letter" / f"retry-{attempt:05d}.csv.gz"
+
+    @property
+    def retries(self) -> Path:
+        return self.path / "retries"
+
+    def retry_file(self, attempt: int) -> Path:
+        return self.retries / f"{attempt:05d}.csv.gz"
+
+    def retry_source(self, attempt: int) -> Path:
+        return self.retries / f"{attempt:05d}.sent.json"
+
+    def retry_journal(self, attempt: int) -> Path:
+        return self.retries / f"{attempt:05d}.journal.json"
+
+    def retry_again(self, attempt: int) -> Path:
+        return self.retries / f"{attempt:05d}.again"
+
+    def retry_blanked(self, attempt: int) -> Path:
+        return self.path / "blanked" / f"retry-{attempt:05d}.csv.gz"
+
+    def retry_result(self, attempt: int) -> Path:
+        return self.retries / f"{attempt:05d}.json"
+
+    @property
+    def attempts(self) -> list[int]:
+        """The attempts to send dead-lettered rows again, the last of them maybe under way."""
+        return sorted(int(path.name[:5]) for path in self.retries.glob("[0-9]*.sent.json"))
+
+    @property
     def failures(self) -> Path:
         return self.path / "failed"
 
@@ -183,13 +221,24 @@ class TableFolder:
             yield
 
     @contextmanager
+    def retry_lock(self) -> Iterator[None]:
+        """Hold the right to send dead-lettered rows. Raises `ChunkLockedError`."""
+        with self._lock("retries", "its dead letter"):
+            yield
+
+    @contextmanager
     def chunk_lock(self, n: int) -> Iterator[None]:
         """Hold the lock of chunk n; the system frees it when the process dies, however it dies.
 
         Raises:
             ChunkLockedError: another process is at work on this chunk.
         """
-        path = self.path / ".locks" / f"{n:05d}"
+        with self._lock(f"{n:05d}", f"chunk {n}"):
+            yield
+
+    @contextmanager
+    def _lock(self, name: str, what: str) -> Iterator[None]:
+        path = self.path / ".locks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+") as lock:
             try:
@@ -198,7 +247,7 @@ class TableFolder:
                 lock.seek(0)
                 holder = lock.read().strip() or "unknown"
                 raise ChunkLockedError(
-                    f"{self.path.name} chunk {n} is being worked on by process {holder}; "
+                    f"{self.path.name}: {what} is being worked on by process {holder}; "
                     f"wait until it has ended and run the same command again"
                 ) from None
             lock.truncate(0)
@@ -263,6 +312,21 @@ def reextract_command(folder: TableFolder, *options: str) -> str:
         return " ".join(words)
     if run["mode"] == "incremental":
         words += ["--mode", "incremental"]
+    if run["start"] != str(DEFAULT_WINDOW.start):
+        words += ["--start-date", run["start"]]
+    if run["mode"] == "full" and run["end"] != str(DEFAULT_WINDOW.end):
+        words += ["--end-date", run["end"]]
+    return " ".join(words)
+
+
+def retry_command(folder: TableFolder) -> str:
+    """What sends a table's dead-lettered rows again, in the very run that the folder belongs to."""
+    words = ["luigi", "--module", "kpcluigi", "RetryFailed", "--table", folder.path.name]
+    run = _RUN.fullmatch(folder.path.parent.name)
+    if run is None:
+        return " ".join(words)
+    if run["mode"] == "incremental":
+        words += ["--mode", "incremental", "--until", run["end"]]
     if run["start"] != str(DEFAULT_WINDOW.start):
         words += ["--start-date", run["start"]]
     if run["mode"] == "full" and run["end"] != str(DEFAULT_WINDOW.end):

@@ -40,6 +40,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -73,10 +74,12 @@ def _known_zone(name: str) -> str:
 Zone = Annotated[str, AfterValidator(_known_zone)]
 
 
-def _number_or_share(value: int | str) -> int | str:
-    if isinstance(value, str) and not 0 <= _share(value) <= 1:
-        raise ValueError('expected a number of rows, or a share such as "0.1%"')
-    return value
+def _number_or_share(value: object) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and 0 <= _share(value) <= 1:
+        return value
+    raise ValueError('expected a number of rows, or a share such as "0.1%"')
 
 
 def _share(text: str) -> float:
@@ -87,10 +90,7 @@ def _share(text: str) -> float:
         return -1
 
 
-FailedRows = Annotated[
-    Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(strict=True)],
-    AfterValidator(_number_or_share),
-]
+FailedRows = Annotated[int | str, BeforeValidator(_number_or_share)]
 
 
 class _Strict(BaseModel):

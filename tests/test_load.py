@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +14,7 @@ import pytest
 
 from kpcluigi.chunkfile import writing
 from kpcluigi.errors import ChunkChangedError, JobFailedError, JobTimeoutError
-from kpcluigi.load import ChunkLoad, LoadRules
+from kpcluigi.load import ChunkLoad, Compression, LoadRules
 from kpcluigi.markers import ChunkManifest, LoadJournal, LoadResult
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
 from kpcluigi.salesforce import Client, count
@@ -38,6 +40,18 @@ def table(request: pytest.FixtureRequest) -> Table:
         }
     }
     return parse_tables(document)["THINGS"]
+
+
+class OpenGate:
+    """An allocation that is never used up."""
+
+    def admit(
+        self, rows: int, claim: Callable[[datetime], None], tell: Callable[[str], None]
+    ) -> None:
+        claim(datetime.now(UTC))
+
+    def note_exceeded(self, reason: str, tell: Callable[[str], None]) -> None:
+        tell(reason)
 
 
 class Staged:
@@ -91,6 +105,9 @@ class Staged:
                 job_timeout=self.job_timeout,
                 retries=3,
             ),
+            compression=Compression(self.run.gzip_verdict, wanted=False),
+            gate=OpenGate(),
+            may_send=lambda: None,
             tell=lambda line, share, job_id: self.said.append(line),
         ).run()
 
@@ -222,18 +239,45 @@ def test_a_job_that_outlasts_its_time_is_left_alone_and_picked_up(
     assert org.stats()["uploads"] == 1
 
 
-def test_a_failed_job_names_its_reason_and_its_rows_are_sent_again(
+def test_the_rows_that_a_failed_job_left_are_sent_again(
     org: SalesforceStandIn, staged: Staged
 ) -> None:
     staged.write(["a"] * 25_000)
     org.arm(on="job", job_state="Failed", after_batches=1, message="TooManyLockFailure : 200")
-    with pytest.raises(JobFailedError, match=r"chunk 1.*TooManyLockFailure.*10,000 of 25,000"):
+    result = staged.load()
+    assert (result.created, result.updated) == (25_000, 0)
+    assert [(job.state, job.rows, job.created) for job in result.jobs] == [
+        ("Failed", 25_000, 10_000),
+        ("JobComplete", 15_000, 15_000),
+    ]
+    assert staged.in_org() == 25_000
+
+
+def test_a_job_that_keeps_failing_stops_the_load_and_loses_nothing(
+    org: SalesforceStandIn, staged: Staged
+) -> None:
+    staged.write(["a"] * 25_000)
+    org.arm(on="job", job_state="Failed", after_batches=1, message="TooManyLockFailure : 200")
+    org.arm(on="job", times=-1, job_state="Failed", message="TooManyLockFailure : 200")
+    with pytest.raises(JobFailedError, match=r"chunk 1.*TooManyLockFailure.*of 15,000 rows"):
         staged.load()
     assert staged.folder.load_result(1).exists() is False
+    org.disarm()
     result = staged.load()
-    assert (result.created, result.updated) == (15_000, 10_000)
-    assert [job.state for job in result.jobs] == ["Failed", "JobComplete"]
+    assert (result.created, result.updated) == (25_000, 0)
     assert staged.in_org() == 25_000
+
+
+def test_a_job_refused_for_its_columns_is_not_sent_again(
+    org: SalesforceStandIn, staged: Staged
+) -> None:
+    staged.write(["a"] * 50)
+    org.arm(
+        on="job", times=-1, job_state="Failed", message="InvalidBatch : Field name not found : X__c"
+    )
+    with pytest.raises(JobFailedError, match="Field name not found : X__c"):
+        staged.load()
+    assert org.stats()["jobs"] == 1
 
 
 def test_a_job_left_open_by_a_crash_is_aborted_and_sent_anew(

@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from kpcluigi.errors import StagingError
+from kpcluigi.load import Standing
 from kpcluigi.markers import Chunk, LoadResult, Plan, SourceTotals
 from kpcluigi.reconcile import reconcile_increment
 from kpcluigi.salesforce import Client
@@ -72,7 +73,7 @@ def test_an_increment_whose_chunk_file_is_gone_is_not_compared(tmp_path: Path) -
             load_tables(Path("tables.toml"))[TABLE],
             plan=plan,
             totals=totals,
-            loads=[load],
+            loads=Standing([load], []),
             folder=folder,
             tell=lambda line, share: None,
         )

@@ -79,7 +79,7 @@ def manifest(sha256: str) -> ChunkManifest:
         file_bytes=50,
         sha256=sha256,
         header_bytes=10,
-        cuts=[100],
+        cuts=[(1, 100)],
         seconds=0.1,
     )
 

@@ -167,6 +167,9 @@ def test_mistakes_of_several_tables_and_sections_come_together() -> None:
         ({"records_per_job": 12_345}, "T: records_per_job: 12345 is not a multiple of 10,000"),
         ({"owner": "TMS; DROP TABLE X"}, "T: owner: "),
         ({"max_failed_rows": -1}, "T: max_failed_rows: "),
+        ({"max_failed_rows": "1"}, "T: max_failed_rows: "),
+        ({"max_failed_rows": "101%"}, "T: max_failed_rows: "),
+        ({"on_missing_parent": "ignore"}, "T: on_missing_parent: "),
     ],
 )
 def test_a_mistake_names_table_and_key(changes: dict[str, Any], expected: str) -> None:
@@ -241,3 +244,13 @@ def test_the_fingerprint_follows_the_mapping_and_not_the_pace(tables: dict[str, 
     assert faster.fingerprint("2022") == table.fingerprint("2022")
     assert other.fingerprint("2022") != table.fingerprint("2022")
     assert table.fingerprint("2023") != table.fingerprint("2022")
+
+
+def test_failed_rows_are_allowed_as_a_number_or_a_share() -> None:
+    def allowed(value: int | str, rows: int) -> int:
+        tables = parse_tables({"tables": {"T": _table(max_failed_rows=value)}})
+        return tables["T"].failed_rows_allowed(rows)
+
+    assert allowed(7, 1_000_000) == 7
+    assert allowed("0.1%", 1_000_000) == 1_000
+    assert allowed("0.1%", 500) == 0

@@ -6,6 +6,8 @@
     results.py      the result sets of a job, matched with what was sent
     settle.py       which rows are final, which are sent again
     row_errors.py   what Salesforce says of a row
+    standing.py     what the loads and retries of a table add up to
+    retry.py        dead-lettered rows, sent again
     compression.py  whether the org takes gzip
 
 Knows no Luigi and no Oracle.
@@ -14,5 +16,20 @@ Knows no Luigi and no Oracle.
 from kpcluigi.load.chunk import ChunkLoad
 from kpcluigi.load.compression import Compression
 from kpcluigi.load.fileload import FileLoad, LoadRules, StagedFile
+from kpcluigi.load.retry import RetryLoad, open_attempt, under_way
+from kpcluigi.load.standing import Standing, dead_rows, require_sane, standing
 
-__all__ = ["ChunkLoad", "Compression", "FileLoad", "LoadRules", "StagedFile"]
+__all__ = [
+    "ChunkLoad",
+    "Compression",
+    "FileLoad",
+    "LoadRules",
+    "RetryLoad",
+    "StagedFile",
+    "Standing",
+    "dead_rows",
+    "open_attempt",
+    "require_sane",
+    "standing",
+    "under_way",
+]

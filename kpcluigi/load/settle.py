@@ -190,7 +190,7 @@ class _Sorting:
             yield frame.filter(~self.retry.has(frame[self.key]))
         for keys in self.results.unprocessed_keys():
             final = keys.filter(~self.retry.has(keys))
-            yield pl.DataFrame({ERROR: [UNPROCESSED] * len(final), self.key: final})
+            yield final.to_frame().select(pl.lit(UNPROCESSED).alias(ERROR), self.key)
 
     def _write_again(self, settled: KeySet) -> tuple[RowsFile, list[pl.DataFrame]]:
         """Write the rows that are sent again; return those that no result names, if given up."""

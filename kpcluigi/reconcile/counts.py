@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from kpcluigi.markers import Check, LoadResult, Plan, Reconciled, SourceTotals, Verdict
+from kpcluigi.load import Standing
+from kpcluigi.markers import Check, Plan, Reconciled, SourceTotals, Verdict
 from kpcluigi.oracle import Window
 from kpcluigi.salesforce import Client, count
 from kpcluigi.tables import Table
@@ -39,23 +39,21 @@ def reconcile_counts(
     *,
     plan: Plan,
     totals: SourceTotals,
-    loads: Sequence[LoadResult],
+    loads: Standing,
 ) -> Reconciled:
     """Compare the counts. PASS: all agree. EXCEPTIONS: all that is missing is dead-lettered."""
     where = in_org(table, window)
     found = count(client, table.object, where=where)
     check = _check(
-        "count in the org", totals.rows, found, dead=_dead(loads), detail=where or "whole object"
+        "count in the org", totals.rows, found, dead=loads.dead, detail=where or "whole object"
     )
     checks = [*ledger_checks(plan, totals, loads), check]
     return compared(table, plan, totals, loads, in_org=found, checks=checks)
 
 
-def ledger_checks(plan: Plan, totals: SourceTotals, loads: Sequence[LoadResult]) -> list[Check]:
+def ledger_checks(plan: Plan, totals: SourceTotals, loads: Standing) -> list[Check]:
     """Oracle's count against the plan, the extraction and the outcomes of the loads."""
-    extracted = sum(load.extracted for load in loads)
-    arrived = sum(load.created + load.updated for load in loads)
-    dead = _dead(loads)
+    extracted, arrived, dead = loads.extracted, loads.arrived, loads.dead
     return [
         _check("plan and source", totals.rows, plan.rows, dead=0, detail=_snapshots(plan, totals)),
         _check("extracted", totals.rows, extracted, dead=0),
@@ -68,7 +66,7 @@ def compared(
     table: Table,
     plan: Plan,
     totals: SourceTotals,
-    loads: Sequence[LoadResult],
+    loads: Standing,
     *,
     in_org: int,
     checks: list[Check],
@@ -84,15 +82,15 @@ def compared(
         fingerprint=plan.fingerprint,
         verdict=verdict,
         source=totals.rows,
-        extracted=sum(load.extracted for load in loads),
-        created=sum(load.created for load in loads),
-        updated=sum(load.updated for load in loads),
-        dead_lettered=_dead(loads),
+        extracted=loads.extracted,
+        created=loads.created,
+        updated=loads.updated,
+        dead_lettered=loads.dead,
         salesforce=in_org,
         difference=totals.rows - in_org,
         match_percentage=_share(totals.rows, in_org),
         chunks=len(plan.chunks),
-        changed_to_fit=sum(load.changed_to_fit for load in loads),
+        changed_to_fit=loads.changed_to_fit,
         checks=checks,
         notes=source_notes(plan, totals),
     )
@@ -121,10 +119,6 @@ def _snapshots(plan: Plan, totals: SourceTotals) -> str:
     if later:
         return f"chunks {', '.join(later)} were read at later snapshots"
     return "" if totals.scn == plan.scn else "the totals were read at a later snapshot"
-
-
-def _dead(loads: Sequence[LoadResult]) -> int:
-    return sum(load.failed + load.unprocessed + load.rejected for load in loads)
 
 
 def _check(name: str, expected: int, found: int, *, dead: int, detail: str = "") -> Check:

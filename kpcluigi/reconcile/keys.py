@@ -5,16 +5,15 @@ A count cannot tell: most of the rows of a day's increment were in the org befor
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import quote
 
+from kpcluigi.csvframes import read_frames
 from kpcluigi.errors import StagingError
-from kpcluigi.files import gzip_reader
-from kpcluigi.markers import Check, LoadResult, Plan, Reconciled, SourceTotals, Verdict
+from kpcluigi.load import Standing
+from kpcluigi.markers import Check, Plan, Reconciled, SourceTotals, Verdict
 from kpcluigi.reconcile.counts import compared, ledger_checks
 from kpcluigi.salesforce import Client, query
 from kpcluigi.staging import TableFolder, reextract_command
@@ -33,7 +32,7 @@ def reconcile_increment(
     *,
     plan: Plan,
     totals: SourceTotals,
-    loads: Sequence[LoadResult],
+    loads: Standing,
     folder: TableFolder,
     tell: Callable[[str, float], None],
 ) -> Reconciled:
@@ -44,9 +43,9 @@ def reconcile_increment(
     """
     carried = found = 0
     missing: list[str] = []
-    for load in loads:
+    dead = {key for path in folder.dead_letters for key in _external_ids(path, table)}
+    for load in loads.finished:
         read = 0
-        dead = set(_external_ids(folder.dead_letter(load.n), table))
         for batch in _batches(table, _external_ids(folder.chunk_file(load.n), table)):
             there = _in_org(client, table, batch)
             read += len(batch)
@@ -62,8 +61,7 @@ def reconcile_increment(
                 f"{reextract_command(folder, '--chunk', str(load.n), '--loaded')}, and run the "
                 f"same command again"
             )
-    dead_lettered = sum(load.failed + load.unprocessed + load.rejected for load in loads)
-    verdict: Verdict = "FAIL" if missing else "EXCEPTIONS" if dead_lettered else "PASS"
+    verdict: Verdict = "FAIL" if missing else "EXCEPTIONS" if loads.dead else "PASS"
     check = Check(
         level=1,
         name="carried keys in the org",
@@ -80,9 +78,9 @@ def _external_ids(path: Path, table: Table) -> Iterator[str]:
     """From a chunk file or a dead letter; none where there is no such file."""
     if not path.exists():
         return
-    with gzip_reader(path) as packed, io.TextIOWrapper(packed, "utf-8", newline="") as text:
-        for row in csv.DictReader(text):
-            yield _alike(table, row[table.external_id])
+    for frame in read_frames(path, [table.external_id]):
+        for key in frame.to_series():
+            yield _alike(table, key)
 
 
 def _batches(table: Table, keys: Iterator[str]) -> Iterator[dict[str, str]]:

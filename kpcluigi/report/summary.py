@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kpcluigi.errors import CorruptMarkerError
+from kpcluigi.errors import CorruptMarkerError, StagingError
+from kpcluigi.load import dead_rows, standing
 from kpcluigi.markers import (
     ChunkManifest,
     Failure,
     IncrementScope,
-    LoadResult,
     Plan,
     PreflightResult,
     Reconciled,
+    RowErrors,
     RunIdentity,
     SourceTotals,
 )
@@ -56,6 +57,8 @@ class TableSummary:
     """Chunk files, made or not, whose rows are not in the org yet; once the table is planned."""
     failures: list[Failure] = field(default_factory=list)
     dead_letters: list[Path] = field(default_factory=list)
+    errors: list[RowErrors] = field(default_factory=list)
+    """The rows of the dead letter by their reason."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def _or_none(path: Path, model: type[M]) -> M | None:
 def _table(folder: TableFolder, table: Table) -> TableSummary:
     try:
         return _read(folder, table)
-    except CorruptMarkerError as error:
+    except StagingError as error:
         failure = Failure(
             table=table.name,
             stage="marker",
@@ -135,7 +138,8 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
     done = read_marker(folder.reconciled, Reconciled)
     if done is not None and done.verdict == PASS:
         failures = []
-    dead_letters = sorted((folder.path / "dead_letter").glob("*.csv.gz"))
+    dead_letters = folder.dead_letters
+    errors = dead_rows(folder, table) if dead_letters else []
     if done is not None and not failures:
         return TableSummary(
             table=table.name,
@@ -153,12 +157,14 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
             changed_to_fit=done.changed_to_fit,
             notes=done.notes,
             dead_letters=dead_letters,
+            errors=errors,
         )
     plan = read_marker(folder.plan, Plan)
     if plan is None:
         return _blank(table, "not planned", failures)
     manifests = [read_marker(folder.chunk_manifest(c.n), ChunkManifest) for c in plan.chunks]
-    loads = [read_marker(folder.load_result(c.n), LoadResult) for c in plan.chunks]
+    now = standing(folder, plan)
+    loads = now.loads
     extracted = sum(
         load.extracted if load else manifest.rows + manifest.rejected if manifest else 0
         for load, manifest in zip(loads, manifests, strict=True)
@@ -179,8 +185,8 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
         phase=table.phase,
         planned=plan.rows,
         extracted=extracted,
-        loaded=sum(load.created + load.updated for load in loaded),
-        failed=sum(load.failed + load.unprocessed + load.rejected for load in loaded),
+        loaded=now.arrived,
+        failed=now.dead,
         in_org=done.salesforce if done else None,
         verdict=state,
         chunks=len(plan.chunks),
@@ -195,6 +201,7 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
         not_loaded=[folder.chunk_file(n) for n, load in enumerate(loads, 1) if load is None],
         failures=failures,
         dead_letters=dead_letters,
+        errors=errors,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kpcluigi.report.summary import DELETES, RunSummary, TableSummary
-from kpcluigi.staging import RunFolder
+from kpcluigi.staging import RunFolder, retry_command
 
 NAMED = 10
 """Chunks named at most in one line, and notes of one table."""
@@ -69,9 +69,10 @@ def status_lines(folder: RunFolder, summary: RunSummary) -> list[str]:
             )
         if table.dead_letters and table.failed:
             lines.append(
-                f"{table.table}: {table.failed:,} rows are in "
-                f"{table.dead_letters[0].parent} with their reasons"
+                f"{table.table}: {table.failed:,} rows are in {table.dead_letters[0].parent} with "
+                f"their reasons. To send them again: {retry_command(folder.table(table.table))}"
             )
+            lines += [f"  {line}" for line in error_lines(table)]
     for table in summary.tables:
         lines += [f"{table.table}: {note}" for note in table.notes[:NAMED]]
         if len(table.notes) > NAMED:
@@ -83,6 +84,18 @@ def status_lines(folder: RunFolder, summary: RunSummary) -> list[str]:
     if summary.left_out:
         lines.append(f"{summary.left_out} other tables of tables.toml are not part of this run")
     lines.append(f"Report: {folder.report_page}")
+    return lines
+
+
+def error_lines(table: TableSummary) -> list[str]:
+    """The dead-lettered rows of a table by their reason."""
+    lines = [
+        f"{found.rows:,} rows: {found.message.removesuffix('--').rstrip(' :')}; "
+        f"{', '.join(found.sample_keys)}{', …' if found.rows > len(found.sample_keys) else ''}"
+        for found in table.errors[:NAMED]
+    ]
+    if len(table.errors) > NAMED:
+        lines.append(f"and {len(table.errors) - NAMED} more reasons")
     return lines
 
 

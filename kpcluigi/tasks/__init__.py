@@ -11,6 +11,7 @@ from kpcluigi.tasks.migrate import MigrateAll
 from kpcluigi.tasks.plan import PlanChunks
 from kpcluigi.tasks.preflight import Preflight
 from kpcluigi.tasks.reconcile import Reconcile
+from kpcluigi.tasks.retry import RetryFailed
 from kpcluigi.tasks.totals import SourceTotals
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "PlanChunks",
     "Preflight",
     "Reconcile",
+    "RetryFailed",
     "SourceTotals",
 ]

@@ -2,30 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import luigi
 
 from kpcluigi import settings
 from kpcluigi.errors import StagingError, TooManyFailedRowsError
-from kpcluigi.load import ChunkLoad, LoadRules
+from kpcluigi.load import ChunkLoad, Compression, LoadRules, Standing, require_sane, standing
 from kpcluigi.markers import ChunkManifest, LoadResult, Plan
-from kpcluigi.staging import read_marker, reextract_command
-from kpcluigi.tasks.base import SALESFORCE, TableTask, salesforce_client
+from kpcluigi.quota import Admission
+from kpcluigi.salesforce import Client, allocation_of
+from kpcluigi.staging import read_marker, retry_command
+from kpcluigi.tasks.base import FULL, SALESFORCE, TableTask, org_folder, salesforce_client
 from kpcluigi.tasks.extract import ExtractChunk
 from kpcluigi.tasks.plan import PlanChunks
 from kpcluigi.tasks.preflight import this_preflight
 
 
-class BulkUpload(TableTask):
+class LoadTask(TableTask):
+    """A task that sends rows to Salesforce."""
+
+    resources = {SALESFORCE: 1}  # noqa: RUF012  # Luigi's own way to declare them
+
+    def compression(self) -> Compression:
+        wanted = settings.salesforce().upload_gzip == "auto"
+        return Compression(self.run_folder.gzip_verdict, wanted=wanted)
+
+    def teller(self) -> Callable[[str, float, str | None], None]:
+        """Takes a status line, the share done and the job at work on, to the visualiser."""
+        progress = self.progress()
+        org = settings.salesforce_login().url
+
+        def tell(line: str, share: float, job_id: str | None) -> None:
+            url = f"{org}/lightning/setup/AsyncApiJobStatus/page?address=%2F{job_id}"
+            progress.tell(line, share, url if job_id else None)
+
+        return tell
+
+
+def admission(client: Client) -> Admission:
+    """What holds jobs back while the org's daily allocation is used up."""
+    rules = settings.salesforce()
+    return Admission(
+        org_folder(),
+        ask_org=lambda: allocation_of(client),
+        reserve=rules.quota_reserve,
+        recheck=rules.quota_recheck,
+    )
+
+
+def load_rules() -> LoadRules:
+    rules = settings.salesforce()
+    return LoadRules(
+        max_file_size=rules.max_file_size,
+        poll_interval=rules.poll_interval,
+        poll_interval_max=rules.poll_interval_max,
+        job_timeout=rules.job_timeout,
+        retries=rules.retries,
+    )
+
+
+class BulkUpload(LoadTask):
     """A chunk file to `loads/0000n.json`: every row's final outcome is known."""
 
     n = luigi.IntParameter(description="Number of the chunk in plan.json.")
 
     stage = "load"
     priority = 30
-    resources = {SALESFORCE: 1}  # noqa: RUF012  # Luigi's own way to declare them
 
     @property
     def chunk_number(self) -> int:
@@ -38,15 +82,11 @@ class BulkUpload(TableTask):
         return read_marker(self.folder.load_result(self.n), LoadResult) is not None
 
     def run(self) -> None:
-        progress = self.progress()
-        rules = settings.salesforce()
-        org = settings.salesforce_login().url
-
-        def tell(line: str, share: float, job_id: str | None) -> None:
-            url = f"{org}/lightning/setup/AsyncApiJobStatus/page?address=%2F{job_id}"
-            progress.tell(line, share, url if job_id else None)
-
-        with self.folder.chunk_lock(self.n), salesforce_client(progress.tell) as client:
+        tell = self.teller()
+        with (
+            self.folder.chunk_lock(self.n),
+            salesforce_client(lambda line: tell(line, 0, None)) as client,
+        ):
             if self.complete():
                 return  # another process finished it since this task was scheduled
             manifest = read_marker(self.folder.chunk_manifest(self.n), ChunkManifest)
@@ -61,15 +101,16 @@ class BulkUpload(TableTask):
                 manifest=manifest,
                 folder=self.folder,
                 logs=self.run_folder.job_logs,
-                rules=LoadRules(
-                    max_file_size=rules.max_file_size,
-                    poll_interval=rules.poll_interval,
-                    poll_interval_max=rules.poll_interval_max,
-                    job_timeout=rules.job_timeout,
-                    retries=rules.retries,
-                ),
+                rules=load_rules(),
+                compression=self.compression(),
+                gate=admission(client),
+                may_send=self._require_sane,
                 tell=tell,
             ).run()
+            clean_up(self, [self.n])
+
+    def _require_sane(self) -> None:
+        require_sane(self.folder, self.mapping, self.plan(), remedy(self))
 
 
 class LoadTable(TableTask):
@@ -83,35 +124,45 @@ class LoadTable(TableTask):
         yield PlanChunks(**self.table_parameters)
 
     def complete(self) -> bool:
-        loads = loads_of(self)
-        return loads is not None and _failed(loads) <= self.mapping.max_failed_rows
+        plan = read_marker(self.folder.plan, Plan)
+        if plan is None:
+            return False
+        now = standing(self.folder, plan)
+        return now.is_loaded and now.dead <= self.mapping.failed_rows_allowed(plan.rows)
 
     def run(self) -> Iterator[Any]:
         plan = self.plan()
         yield [BulkUpload(n=chunk.n, **self.table_parameters) for chunk in plan.chunks]
-        loads = loads_of(self) or []
-        failed = _failed(loads)
-        if failed > self.mapping.max_failed_rows:
-            chunks = [load.n for load in loads if _failed([load])]
+        clean_up(self, [chunk.n for chunk in plan.chunks])  # of processes that died before theirs
+        failed = standing(self.folder, plan).dead
+        allowed = self.mapping.failed_rows_allowed(plan.rows)
+        if failed > allowed:
             raise TooManyFailedRowsError(
-                f"{self.table}: {failed:,} rows failed, more than max_failed_rows = "
-                f"{self.mapping.max_failed_rows:,}; they and their reasons are in "
-                f"{self.folder.path / 'dead_letter'}. Later phases wait. Mend the cause, have the "
-                f"{len(chunks)} chunk(s) with failed rows sent again, beginning with: "
-                f"{reextract_command(self.folder, '--chunk', str(chunks[0]), '--loaded')}, and run "
-                f"the same command again; or raise max_failed_rows in tables.toml"
+                f"{self.table}: {failed:,} rows failed, more than max_failed_rows = {allowed:,}. "
+                f"Later phases wait. {remedy(self)}; or raise max_failed_rows in tables.toml"
             )
 
 
-def loads_of(task: TableTask) -> list[LoadResult] | None:
-    """The load markers of all planned chunks, in order; None while one is missing."""
+def clean_up(task: TableTask, chunks: list[int], *, reconciled: bool = False) -> None:
+    """Keep, move or delete the files of loaded chunks; an increment is reconciled by its own."""
+    if task.mode == FULL or reconciled:
+        for n in chunks:
+            settings.clean_up().after_load(task.folder, n)
+
+
+def remedy(task: TableTask) -> str:
+    """What to do about failed rows."""
+    return (
+        f"They and their reasons are in {task.folder.path / 'dead_letter'}. Mend the cause in the "
+        f"org, or the rows in a copy of that file, and send them again with: "
+        f"{retry_command(task.folder)}, or with --corrected FILE; then run the same command again"
+    )
+
+
+def standing_of(task: TableTask) -> Standing | None:
+    """How the table's rows stand, once all its chunks are loaded."""
     plan = read_marker(task.folder.plan, Plan)
     if plan is None:
         return None
-    found = [read_marker(task.folder.load_result(c.n), LoadResult) for c in plan.chunks]
-    loads = [load for load in found if load is not None]
-    return loads if len(loads) == len(found) else None
-
-
-def _failed(loads: list[LoadResult]) -> int:
-    return sum(load.failed + load.unprocessed + load.rejected for load in loads)
+    now = standing(task.folder, plan)
+    return now if now.is_loaded else None

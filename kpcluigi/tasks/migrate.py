@@ -64,10 +64,10 @@ class MigrateAll(RunTask):
         run.run_folder.sweep()
         for name, table in tables.items():
             refuse_stale(run.run_folder.table(name), fingerprint(table, run.window_of(table)))
-        return _closing(run, left_out=len(select_tables("")) - len(every))
+        return closing(run, left_out=len(select_tables("")) - len(every))
 
 
-def _closing(run: MigrateAll, *, left_out: int) -> Callable[[], None]:
+def closing(run: RunTask, *, left_out: int = 0) -> Callable[[], None]:
     """What is done at every exit of the root process."""
     folder, tables, rows = run.run_folder, list(run.selected.values()), run.rows_in_words
 

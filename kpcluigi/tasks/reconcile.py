@@ -13,7 +13,7 @@ from kpcluigi.oracle import Window
 from kpcluigi.reconcile import reconcile_counts, reconcile_increment
 from kpcluigi.staging import read_marker, reextract_command, write_marker
 from kpcluigi.tasks.base import SALESFORCE_QUERY, TableTask, salesforce_client
-from kpcluigi.tasks.load import LoadTable, loads_of
+from kpcluigi.tasks.load import LoadTable, clean_up, remedy, standing_of
 from kpcluigi.tasks.preflight import this_preflight
 from kpcluigi.tasks.totals import SourceTotals
 
@@ -36,7 +36,7 @@ class Reconcile(TableTask):
 
     def _next_step(self, result: Reconciled) -> str:
         if result.verdict == "EXCEPTIONS":
-            return "All that is missing is in the dead letter, each row with its reason"
+            return f"All that is missing is in the dead letter. {remedy(self)}"
         return (
             f"Where Oracle or the org changed meanwhile, start the table over with: "
             f"{reextract_command(self.folder, '--loaded')}, and run the same command again"
@@ -44,7 +44,7 @@ class Reconcile(TableTask):
 
     def run(self) -> None:
         totals = read_marker(self.folder.source_totals, SourceTotalsMarker)
-        loads = loads_of(self)
+        loads = standing_of(self)
         if totals is None or loads is None:
             raise StagingError(f"{self.folder.path}: markers are gone; run the same command again")
         progress = self.progress()
@@ -65,6 +65,8 @@ class Reconcile(TableTask):
                     tell=progress.tell,
                 )
         write_marker(self.folder.reconciled, result)
+        if result.verdict == "PASS":
+            clean_up(self, [chunk.n for chunk in self.plan().chunks], reconciled=True)
         progress.tell(f"{result.verdict}: {result.salesforce:,} of {result.source:,} rows", 1)
         if result.verdict != "PASS":
             raise ReconciliationError(

@@ -1,0 +1,272 @@
+"""Sending dead-lettered rows again: as they are, or as somebody corrected them.
+
+An attempt has its rows in a file of its own, is loaded like a chunk, and leaves a marker that is
+never overwritten: the attempts are the history. The dead letter holds, before and after, exactly
+the rows that are not in Salesforce.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from kpcluigi.chunkfile import writing
+from kpcluigi.csvframes import header_line, read_frames
+from kpcluigi.errors import StagingError
+from kpcluigi.load.chunk import forget_journal, gather
+from kpcluigi.load.compression import Compression
+from kpcluigi.load.fileload import FileLoad, Gate, LoadRules, StagedFile
+from kpcluigi.load.results import KeySet
+from kpcluigi.load.row_errors import ERROR
+from kpcluigi.load.settle import write_rows
+from kpcluigi.markers import RetryResult, RetrySource
+from kpcluigi.salesforce import Client
+from kpcluigi.staging import TableFolder, read_marker, write_marker
+from kpcluigi.tables import Table
+
+REJECTED = ".rejected.csv.gz"
+"""Ending of files of rows that were refused before the upload: as they are, they cannot be sent."""
+_FRAME = 10_000
+_NAMED = 5
+_EXTRA = ("sf__Error", "sf__Id")
+"""Columns of a dead letter, or of Salesforce's own results, that a corrected file may still have."""
+
+
+def under_way(folder: TableFolder) -> int | None:
+    """The attempt that an earlier run left unfinished."""
+    for attempt in folder.attempts[-1:]:
+        if read_marker(folder.retry_result(attempt), RetryResult) is None:
+            return attempt
+    return None
+
+
+def open_attempt(folder: TableFolder, table: Table, corrected: Path | None) -> int | None:
+    """Begin an attempt, or take up the one under way; None where no row is to be sent.
+
+    Args:
+        corrected: a CSV, plain or gzip, with the header of the table's dead letter; only its rows
+            are sent. None: every dead-lettered row that Salesforce refused, as it is.
+
+    Raises:
+        StagingError: the corrected file is not what it should be; all that is wrong is named.
+    """
+    attempt = under_way(folder)
+    if attempt is not None:
+        if corrected is not None:
+            raise StagingError(
+                f"{table.name}: attempt {attempt} is under way; finish it first, with the same "
+                f"command without --corrected {corrected}"
+            )
+        return attempt
+    attempt = len(folder.attempts) + 1
+    if corrected is None:
+        frames = _as_they_are(folder, table)
+    else:
+        dead = KeySet(_keys_of(folder, table))
+        frames = _corrected(corrected, table, dead)
+    header = header_line(table.fields)
+    with writing(folder.retry_file(attempt), header) as writer:
+        for frame in frames:
+            # Null would become #N/A, which empties a field; an empty value leaves it alone
+            writer.add(frame.fill_null(""))
+        written = writer.close()
+    if not written.rows:
+        folder.retry_file(attempt).unlink()
+        return None
+    write_marker(
+        folder.retry_source(attempt),
+        RetrySource(
+            table=table.name,
+            attempt=attempt,
+            rows=written.rows,
+            corrected="" if corrected is None else corrected.name,
+            raw_bytes=written.raw_bytes,
+            sha256=written.sha256,
+            header_bytes=written.header_bytes,
+            cuts=written.cuts,
+        ),
+    )
+    return attempt
+
+
+def _as_they_are(folder: TableFolder, table: Table) -> Iterator[pl.DataFrame]:
+    for path in folder.dead_letters:
+        if not path.name.endswith(REJECTED):
+            yield from read_frames(path, table.fields)
+
+
+def _keys_of(folder: TableFolder, table: Table) -> Iterator[pl.Series]:
+    for path in folder.dead_letters:
+        for frame in read_frames(path, [table.external_id]):
+            yield frame[table.external_id]
+
+
+def _corrected(path: Path, table: Table, dead: KeySet) -> Iterator[pl.DataFrame]:
+    """The rows of a corrected file, as spreadsheets write them too: BOM, CRLF, plain or gzip."""
+    key = table.external_id
+    seen: set[str] = set()
+    faults: list[str] = []
+    try:
+        raw = path.open("rb")
+    except OSError as error:
+        raise StagingError(f"{path} cannot be read: {error.strerror}") from None
+    with raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        stream = gzip.open(raw) if packed else raw  # noqa: SIM115  # closed with `raw`
+        text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+        try:
+            rows = csv.DictReader(text, strict=True)
+            _require_header(path, table, rows.fieldnames or [])
+            held: list[dict[str, str]] = []
+            for row in rows:
+                fault = _fault_of(row, key, seen)
+                if fault:
+                    faults.append(f"line {rows.line_num}: {fault}")
+                    continue
+                seen.add(row[key])
+                held.append({name: row[name] for name in table.fields})
+                if len(held) == _FRAME:
+                    yield _known(held, key, dead, faults)
+                    held = []
+            if held:
+                yield _known(held, key, dead, faults)
+        except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
+            raise StagingError(f"{path} is no CSV in UTF-8: {error}; nothing was sent") from None
+    if faults:
+        more = f" (and {len(faults) - _NAMED} more)" if len(faults) > _NAMED else ""
+        raise StagingError(f"{path}: nothing was sent: {'; '.join(faults[:_NAMED])}{more}")
+
+
+def _require_header(path: Path, table: Table, header: object) -> None:
+    names = list(header) if isinstance(header, list | tuple) else []
+    missing = [name for name in table.fields if name not in names]
+    unknown = [name for name in names if name not in (*table.fields, *_EXTRA)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    faults = [
+        f"{what} {', '.join(found)}"
+        for what, found in (
+            ("it lacks the column", missing),
+            ("it has the unknown column", unknown),
+            ("it has twice the column", twice),
+        )
+        if found
+    ]
+    if faults:
+        raise StagingError(
+            f"{path}: nothing was sent: {'; '.join(faults)}. Its header is to be that of the dead "
+            f"letter: {','.join(table.fields)}"
+        )
+
+
+def _fault_of(row: dict[str, str], key: str, seen: set[str]) -> str:
+    if None in row or None in row.values():
+        return "it has more or fewer values than the header"
+    if not row[key].strip():
+        return f"{key} is empty"
+    if row[key] in seen:
+        return f"{key} {row[key]} stands there twice"
+    return ""
+
+
+def _known(rows: list[dict[str, str]], key: str, dead: KeySet, faults: list[str]) -> pl.DataFrame:
+    """The rows as a frame; those that are not dead-lettered are noted as faults."""
+    frame = pl.DataFrame(rows)
+    unknown = frame.filter(~dead.has(frame[key]))
+    faults.extend(f"{key} {value} is not in the dead letter" for value in unknown[key])
+    return frame
+
+
+@dataclass
+class RetryLoad:
+    """One attempt; `run` brings it from wherever it stands to its marker.
+
+    The attributes are those of `FileLoad`; its staged file is the attempt's.
+    """
+
+    client: Client
+    table: Table
+    folder: TableFolder
+    attempt: int
+    logs: Path
+    rules: LoadRules
+    compression: Compression
+    gate: Gate
+    tell: Callable[[str, float, str | None], None]
+
+    def run(self) -> RetryResult:
+        """Send the rows, take those that arrived out of the dead letter, write the marker.
+
+        Raises:
+            JobFailedError, JobTimeoutError: as `ChunkLoad`; the next run goes on with the attempt.
+        """
+        started = time.monotonic()
+        folder, attempt = self.folder, self.attempt
+        source = read_marker(folder.retry_source(attempt), RetrySource)
+        if source is None:
+            raise StagingError(f"{folder.retry_source(attempt)} is gone; run the command again")
+        staged = StagedFile(
+            title=f"{self.table.name} attempt {attempt}",
+            table=self.table.name,
+            n=attempt,
+            path=folder.retry_file(attempt),
+            sha256=source.sha256,
+            rows=source.rows,
+            header_bytes=source.header_bytes,
+            cuts=source.cuts,
+            journal=folder.retry_journal(attempt),
+            again=folder.retry_again(attempt),
+        )
+        loaded = FileLoad(
+            client=self.client,
+            table=self.table,
+            staged=staged,
+            logs=self.logs,
+            rules=self.rules,
+            compression=self.compression,
+            gate=self.gate,
+            may_send=lambda: None,
+            tell=self.tell,
+        ).run()
+        columns = [ERROR, *self.table.fields]
+        gather(loaded.dead_files, columns, folder.dead_retry(attempt))
+        gather(loaded.blanked_files, columns, folder.retry_blanked(attempt))
+        self._leave_out_of_the_dead_letter()
+        result = RetryResult(
+            table=self.table.name,
+            attempt=attempt,
+            rows=source.rows,
+            corrected=source.corrected,
+            created=loaded.count("created"),
+            updated=loaded.count("updated"),
+            failed=loaded.count("failed"),
+            unprocessed=loaded.count("unprocessed"),
+            blanked=loaded.blanked,
+            errors=loaded.errors.ordered(),
+            jobs=[*loaded.spent_jobs, *loaded.outcomes],
+            seconds=round(time.monotonic() - started, 3),
+        )
+        write_marker(folder.retry_result(attempt), result)
+        forget_journal(staged)
+        return result
+
+    def _leave_out_of_the_dead_letter(self) -> None:
+        """The attempt's rows leave the older files: they arrived, or are in the attempt's own."""
+        key = self.table.external_id
+        sent = KeySet(
+            frame[key] for frame in read_frames(self.folder.retry_file(self.attempt), [key])
+        )
+        for path in self.folder.dead_letters:
+            if path == self.folder.dead_retry(self.attempt):
+                continue
+            frames = (frame.filter(~sent.has(frame[key])) for frame in read_frames(path))
+            left = write_rows(path, [ERROR, *self.table.fields], frames)
+            if not left.rows:
+                path.unlink()

@@ -1,0 +1,95 @@
+"""RetryFailed: the dead-lettered rows of a table, sent again, and the table reconciled again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from kpcluigi import settings
+from kpcluigi.errors import StagingError, TooManyFailedRowsError
+from kpcluigi.load import RetryLoad, open_attempt, standing, under_way
+from kpcluigi.markers import Plan
+from kpcluigi.staging import read_marker, refuse_stale
+from kpcluigi.tasks.base import salesforce_client
+from kpcluigi.tasks.load import LoadTask, admission, load_rules, remedy
+from kpcluigi.tasks.migrate import closing
+from kpcluigi.tasks.preflight import this_preflight
+from kpcluigi.tasks.reconcile import Reconcile
+from kpcluigi.tasks.root import open_run
+
+
+class RetryFailed(LoadTask):
+    """Send the dead-lettered rows of one table again, and reconcile it again.
+
+    Nothing else is sent. Each attempt leaves a marker, `retries/0000k.json`. Done when the dead
+    letter is empty and the table, if all of it is loaded, reconciles.
+    """
+
+    corrected = luigi.Parameter(
+        default="",
+        significant=False,
+        description="A copy of a dead letter (CSV, plain or gzip) with its rows corrected; only "
+        "they are sent. Without it all are sent as they are.",
+    )
+
+    stage = "retry"
+    priority = 50
+
+    def requires(self) -> luigi.Task:
+        return this_preflight(self)
+
+    def complete(self) -> bool:
+        open_run(self._begin)
+        if self.folder.dead_letters or under_way(self.folder) is not None:
+            return False
+        return not standing(self.folder, self.plan()).is_loaded or self._reconcile.complete()
+
+    @property
+    def _reconcile(self) -> Reconcile:
+        return Reconcile(**self.table_parameters)
+
+    def run(self) -> Iterator[Any]:
+        with self.folder.retry_lock():
+            self._send()
+        now = standing(self.folder, self.plan())
+        if now.is_loaded:
+            yield self._reconcile
+        elif now.dead:
+            raise TooManyFailedRowsError(
+                f"{self.table}: {now.dead:,} rows are left. {remedy(self)}"
+            )
+
+    def _send(self) -> None:
+        tell = self.teller()
+        corrected = Path(self.corrected) if self.corrected else None
+        attempt = open_attempt(self.folder, self.mapping, corrected)
+        if attempt is None:
+            return
+        self.folder.reconciled.unlink(missing_ok=True)
+        with salesforce_client(lambda line: tell(line, 0, None)) as client:
+            result = RetryLoad(
+                client=client,
+                table=self.mapping,
+                folder=self.folder,
+                attempt=attempt,
+                logs=self.run_folder.job_logs,
+                rules=load_rules(),
+                compression=self.compression(),
+                gate=admission(client),
+                tell=tell,
+            ).run()
+        arrived = result.created + result.updated
+        tell(f"attempt {attempt}: {arrived:,} of {result.rows:,} rows arrived", 1, None)
+
+    def _begin(self) -> Callable[[], None]:
+        """Check the settings and that there is something to retry; return what is done at exit."""
+        settings.validate()
+        settings.salesforce_login()
+        settings.oracle_login()
+        if read_marker(self.folder.plan, Plan) is None:
+            raise StagingError(f"{self.table}: {self.folder.plan} is not there: nothing was loaded")
+        refuse_stale(self.folder, self.fingerprint)
+        return closing(self)
