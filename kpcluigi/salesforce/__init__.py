@@ -20,6 +20,8 @@ Knows no Luigi and no Oracle; usable from a notebook:
         for record in sf.query(client, "SELECT Note__c FROM Thing__c ORDER BY External_ID__c"):
             print(record["Note__c"])
 
+Where it is:
+
     client.py     the session: token, time-outs, retry, refusals
     bulk.py       ingest jobs; query_job.py query jobs; jobs.py what they have in common
     query.py      SOQL, describe, limits, record counts
