@@ -7,8 +7,8 @@ kpcluigi's own `Admission` admits every job of all 16 tables, 783,000,000 rows, 
                 goes beyond fails. What /limits says is up to five minutes old.
   speed         a job begins 20 s after it is closed and takes a second a batch at least; all jobs
                 together take no more than --rows-per-second.
-  other users   take batches at random, within the reserve of 3 %; and once, within three hours,
-                more than twice the reserve beyond that.
+  other users   take batches at random, about 250 a day and never more than the reserve of 3 %,
+                which is 450; and once, within three hours, 1,000 more.
   restarts      at random moments all processes die; some minutes later new ones read the files,
                 take up the jobs under way, and go on.
 
@@ -35,6 +35,7 @@ import time
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -188,20 +189,19 @@ class Process(threading.Thread):
         self._back = threading.Semaphore(0)
         self._killed = False
         self.ended = False
-        self.error: Exception | None = None
+        self._died = True
         self.start()
 
     def run(self) -> None:
         self._turn.acquire()
         try:
-            if not self._killed:
-                self._work()
-        except _Killed:
-            pass
-        except Exception as error:
-            self.error = error
-        self.ended = True
-        self._back.release()
+            with suppress(_Killed):
+                if not self._killed:
+                    self._work()
+            self._died = False
+        finally:
+            self.ended = True
+            self._back.release()
 
     def go_on(self) -> None:
         """Called by the clock: returns when the process waits again, or has ended."""
@@ -209,8 +209,8 @@ class Process(threading.Thread):
             return
         self._turn.release()
         self._back.acquire()
-        if self.error is not None:
-            raise self.error
+        if self.ended and self._died:
+            raise SystemExit("A process of this benchmark died: see the error before this line")
 
     def stand_still(self) -> None:
         self._back.release()
@@ -345,8 +345,9 @@ class Org:
         """Now and then some batches, within the reserve."""
         now = self._clock.now()
         room = int(ALLOCATION * RESERVE) - self._others.used(now)
-        self._take_for_other(min(self._chances.randint(1, 60), max(0, room)))
-        self._clock.at(now + timedelta(hours=self._chances.expovariate(1 / 1.5)), self._other_user)
+        self._take_for_other(min(self._chances.randint(1, 40), max(0, room)))
+        pause = timedelta(hours=self._chances.expovariate(1 / 2))
+        self._clock.at(now + pause, self._other_user)
 
     def _take_for_other(self, batches: int) -> None:
         now = self._clock.now()
@@ -474,11 +475,11 @@ class Load:
     def _advance(self, index: int, part: Part) -> Part:
         """One part, brought one step further; a kill may fall between any two."""
         if part.sent_at is None:
-            self._admission.admit(
-                part.rows,
-                lambda now: self._save(index, part.model_copy(update={"sent_at": now})),
-                lambda line: None,
-            )
+
+            def claim(now: datetime) -> None:
+                self._save(index, part.model_copy(update={"sent_at": now}))
+
+            self._admission.admit(part.rows, claim, lambda line: None)
             self._clock.sleep(1)
             return self._journal.parts[index]
         if part.job_id is None:
