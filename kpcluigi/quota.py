@@ -29,7 +29,9 @@ from kpcluigi.errors import CorruptMarkerError
 from kpcluigi.salesforce.quota import Allocation, Governor, Use, Wait, batches_of
 
 TOLD_EVERY = timedelta(minutes=4)
-"""How often one who waits looks again and says so, at least."""
+"""How often one who waits says so, at least."""
+SHORTEST = timedelta(seconds=1)
+"""What one who waits sleeps at least."""
 GRACE = timedelta(minutes=2)
 """How late one who waits may come without losing its turn to those behind."""
 
@@ -228,12 +230,14 @@ class Admission:
                 if wait is None:
                     claim(now)
                     return
-                step = min(wait.until - now, self._recheck, TOLD_EVERY)
-                shared.waiting.append(replace(me, looks_at=now + step))
-            if wait.reason != told or now - told_at >= TOLD_EVERY:
-                tell(wait.reason)
-                told, told_at = wait.reason, now
-            self._sleep(max(1.0, step.total_seconds()))
+                looks_at = max(now + SHORTEST, min(wait.until, now + self._recheck))
+                shared.waiting.append(replace(me, looks_at=looks_at))
+            while now < looks_at:
+                if wait.reason != told or now - told_at >= TOLD_EVERY:
+                    tell(wait.reason)
+                    told, told_at = wait.reason, now
+                self._sleep(min(looks_at - now, TOLD_EVERY).total_seconds())
+                now = self._now()
 
     def note_exceeded(self, reason: str, tell: Callable[[str], None]) -> None:
         """Salesforce failed a job for want of allocation: nobody sends one until it is asked anew.
