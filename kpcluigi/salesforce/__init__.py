@@ -31,12 +31,16 @@ from kpcluigi.salesforce.records import (
     update_record,
     upsert_record,
 )
+from kpcluigi.salesforce.tracker import Tracker, TrackerRules, TrackerState, file_reference
 
 __all__ = [
     "Client",
     "ClientCredentials",
     "JobInfo",
     "ResultKind",
+    "Tracker",
+    "TrackerRules",
+    "TrackerState",
     "abort_job",
     "close_job",
     "count",
@@ -45,6 +49,7 @@ __all__ = [
     "delete_record",
     "describe",
     "download",
+    "file_reference",
     "job_info",
     "limits",
     "query",
