@@ -27,6 +27,9 @@ from __future__ import annotations
 PASSING_STATUS = frozenset({0, 429, 500, 502, 503, 504})
 """HTTP statuses of Salesforce that a later try can get past; 0 stands for no answer at all."""
 
+REQUEST_LIMIT = "REQUEST_LIMIT_EXCEEDED"
+"""Salesforce's errorCode for too many requests at once, or in 24 hours; it comes with HTTP 403."""
+
 
 class KpcluigiError(Exception):
     """Base of all errors of this package; its text is meant for the operator."""
@@ -90,7 +93,7 @@ class SalesforceError(KpcluigiError):
 
     @property
     def passing(self) -> bool:
-        return self.status in PASSING_STATUS
+        return self.status in PASSING_STATUS or self.code == REQUEST_LIMIT
 
 
 class AuthenticationError(SalesforceError):

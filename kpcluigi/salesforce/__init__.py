@@ -18,13 +18,16 @@ from kpcluigi.salesforce.bulk import (
     abort_job,
     close_job,
     create_job,
+    delete_job,
     download,
     job_info,
+    list_jobs,
     upload,
     wait_for_job,
 )
 from kpcluigi.salesforce.client import Client, ClientCredentials
-from kpcluigi.salesforce.query import count, describe, limits, query
+from kpcluigi.salesforce.ids import to_18
+from kpcluigi.salesforce.query import count, describe, limits, query, query_one, record_counts
 from kpcluigi.salesforce.records import (
     create_record,
     delete_record,
@@ -46,13 +49,18 @@ __all__ = [
     "count",
     "create_job",
     "create_record",
+    "delete_job",
     "delete_record",
     "describe",
     "download",
     "file_reference",
     "job_info",
     "limits",
+    "list_jobs",
     "query",
+    "query_one",
+    "record_counts",
+    "to_18",
     "update_record",
     "upload",
     "upsert_record",

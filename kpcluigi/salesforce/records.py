@@ -15,7 +15,7 @@ from kpcluigi.salesforce.client import Client
 def create_record(client: Client, sobject: str, values: Mapping[str, Any]) -> str:
     """A new record; returns its id. It is sent once: a second try could make a second record."""
     response = client.call("POST", f"/sobjects/{sobject}", json=dict(values), repeatable=False)
-    return str(response.json()["id"])
+    return str(client.json_of(response)["id"])
 
 
 def upsert_record(
