@@ -65,8 +65,8 @@ def named_jobs(org: Path) -> set[str]:
             try:
                 named.update(_ids(json.loads(path.read_bytes())))
             except FileNotFoundError:
-                continue  # a journal that was finished meanwhile: its load marker has its jobs
-            except (ValueError, TypeError, AttributeError, OSError) as error:
+                continue  # finished meanwhile: its jobs are no longer open
+            except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
                 raise StagingError(
                     f"{path} cannot be read ({error}): which jobs it names is not known, so that "
                     f"none can be called an orphan"

@@ -57,6 +57,7 @@ def hold_automation() -> Callable[[], str]:
                     credentials=credentials,
                     api_version=rules.api_version,
                     timeout=timeout,
+                    connect_timeout=timeout,
                     retries=1,
                     retry_delay=1,
                 ) as client,

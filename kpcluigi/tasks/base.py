@@ -243,6 +243,7 @@ def file_tracker(tell: Callable[[str], None]) -> Tracker:
         credentials=ClientCredentials(login.client_id, login.client_secret),
         api_version=org.api_version,
         timeout=min(org.timeout, _TRACKER_SECONDS),
+        connect_timeout=_TRACKER_SECONDS,
         retries=0,
     )
     return Tracker(client, rules, tell)
