@@ -12,6 +12,7 @@ import pytest
 
 from kpcluigi.errors import StagingError
 from kpcluigi.orphans import abort_orphan, find_orphans, named_jobs
+from kpcluigi.rehearsal.salesforce import SalesforceStandIn
 from kpcluigi.salesforce import (
     Client,
     ClientCredentials,
