@@ -127,6 +127,7 @@ class RunLock:
         return _locked(self._file, fcntl.LOCK_EX)
 
     def close(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_UN)  # forked processes have the file open too
         self._file.close()
 
 

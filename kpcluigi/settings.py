@@ -143,14 +143,14 @@ class tracker(luigi.Config):
     message_field = luigi.Parameter(
         default="TMS_Message__c", description="Field of the reason where it is not well."
     )
-    status_started = luigi.Parameter(default="Started", description="The file's load begins.")
+    status_started = luigi.Parameter(default="Pending", description="The file's load begins.")
     status_uploading = luigi.Parameter(default="Uploading", description="It is being sent.")
     status_in_progress = luigi.Parameter(
-        default="In Progress", description="Salesforce is at work on it."
+        default="InProgress", description="Salesforce is at work on it."
     )
     status_completed = luigi.Parameter(default="Completed", description="Every row arrived.")
     status_with_errors = luigi.Parameter(
-        default="Completed with Errors", description="Some rows did not arrive."
+        default="CompletedWithErrors", description="Some rows did not arrive."
     )
     status_failed = luigi.Parameter(default="Failed", description="The load of the file failed.")
 

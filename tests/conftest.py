@@ -10,6 +10,7 @@ import pytest
 
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
 from kpcluigi.rehearsal.salesforce.schema import Field, SObject, create_object
+from kpcluigi.rehearsal.sample.org import AUTOMATION_SETTING, FILE_TRACKER
 from kpcluigi.salesforce import Client, ClientCredentials
 from kpcluigi.tables import Table, load_tables
 
@@ -24,7 +25,8 @@ def tables() -> dict[str, Table]:
 
 @pytest.fixture(scope="session")
 def org_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SalesforceStandIn]:
-    """An org with Thing__c (External_ID__c, and Note__c of 20 characters) and a file tracker."""
+    """An org with Thing__c (External_ID__c, and Note__c of 20 characters), a file tracker and
+    a setting that keeps automation off."""
     database = tmp_path_factory.mktemp("org") / "org.duckdb"
     thing = SObject(
         name="Thing__c",
@@ -34,22 +36,9 @@ def org_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Salesforce
             Field("Note__c", "string", length=20),
         ),
     )
-    tracker = SObject(
-        name="TMS_Daily_Sales_File__c",
-        key_prefix="a0F",
-        fields=(
-            Field("TMS_External_File_Ref__c", "string", 255, external_id=True, unique=True),
-            Field("TMS_Status__c", "picklist", length=255),
-            Field("TMS_Object__c", "string", length=80),
-            Field("TMS_Rows__c", "double", precision=18, scale=0),
-            Field("TMS_Rows_Failed__c", "double", precision=18, scale=0),
-            Field("TMS_Job_Ids__c", "string", length=255),
-            Field("TMS_Message__c", "textarea", length=255),
-        ),
-    )
     with duckdb.connect(str(database)) as connection:
-        create_object(connection, thing)
-        create_object(connection, tracker)
+        for sobject in (thing, FILE_TRACKER, AUTOMATION_SETTING):
+            create_object(connection, sobject)
     with SalesforceStandIn(
         database, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, latency=0.05
     ) as org:

@@ -60,15 +60,15 @@ def test_a_file_is_followed_from_its_start_to_its_end(
 ) -> None:
     tracker.start(REFERENCE, "KPS_Sales__c", 10_000)
     assert record(client) == {
-        "status": "Started", "rows": 10_000, "failed": 0, "jobs": None, "message": None
+        "status": "Pending", "rows": 10_000, "failed": 0, "jobs": None, "message": None
     }  # fmt: skip
     tracker.update(REFERENCE, "uploading", jobs=[JOB])
     assert record(client)["jobs"] == JOB
     tracker.update(REFERENCE, "in_progress")
-    assert record(client)["status"] == "In Progress"
+    assert record(client)["status"] == "InProgress"
     tracker.update(REFERENCE, "with_errors", failed=3, message="3 rows: " + "x" * 300)
     ended = record(client)
-    assert (ended["status"], ended["failed"]) == ("Completed with Errors", 3)
+    assert (ended["status"], ended["failed"]) == ("CompletedWithErrors", 3)
     assert len(ended["message"]) == 255
     assert ended["jobs"] == JOB, "what is not told again stays"
     tracker.start(REFERENCE, "KPS_Sales__c", 10_000)
