@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from kpcluigi import report, settings
+from kpcluigi.automation import restore_alone, state_file, warning_while_off
 from kpcluigi.errors import KpcluigiError
 from kpcluigi.incremental import present_increment
 from kpcluigi.oracle import DEFAULT_WINDOW
+from kpcluigi.orphans import abort_orphan, find_orphans
 from kpcluigi.preflight import Findings
 from kpcluigi.reextract import reextract
 from kpcluigi.tasks.base import (
@@ -20,6 +22,8 @@ from kpcluigi.tasks.base import (
     RunTask,
     fingerprint,
     org_folder,
+    salesforce_client,
+    select_tables,
     table_named,
 )
 from kpcluigi.tasks.preflight import Preflight
@@ -110,6 +114,36 @@ def _parser() -> argparse.ArgumentParser:
     _add_window(status)
     _add_mode(status)
     status.set_defaults(command=_status)
+
+    restore = commands.add_parser(
+        "restore",
+        help="put the org's automation back as it was before a run",
+        description="Puts the custom setting and the permission-set assignment under [automation] "
+        "back as they were when a run switched automation off, by data/NAME/automation.json. A run "
+        "does so itself when it ends; this is for one that could not, and is refused while one is "
+        "under way.",
+    )
+    restore.set_defaults(command=_restore)
+
+    clean = commands.add_parser(
+        "clean",
+        help="list or abort open Bulk jobs that a killed run left behind",
+        description="Lists the Open ingest jobs of this user, on the objects of tables.toml, that "
+        "no journal of any run into the org names: a run created them and was killed before it "
+        "could save their ids. They hold no data. Jobs of other users, of other objects, and jobs "
+        "that a journal names are never touched; runs of another [staging] root are not known.",
+    )
+    clean.add_argument(
+        "--older-than",
+        type=_hours,
+        default=24.0,
+        metavar="HOURS",
+        help="only jobs created longer ago than this (default 24)",
+    )
+    clean.add_argument(
+        "--yes", action="store_true", help="abort them; without it they are only listed"
+    )
+    clean.set_defaults(command=_clean)
 
     again = commands.add_parser(
         "reextract",
@@ -210,8 +244,9 @@ def _check(options: argparse.Namespace) -> int:
     finally:
         for line in findings.checks:
             print(f"ok       {line}")
-        for line in findings.warnings:
-            print(f"warning  {line}")
+        for line in (*findings.warnings, warning_while_off(org_folder())):
+            if line:
+                print(f"warning  {line}")
     print("Ready: luigi --module kpcluigi MigrateAll")
     return 0
 
@@ -230,6 +265,48 @@ def _status(options: argparse.Namespace) -> int:
     summary = report.summarise(folder, list(run.selected.values()), run.rows_in_words)
     print("\n".join(report.status_lines(folder, summary)))
     return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    require_luigi_cfg()
+    settings.validate()
+    org = org_folder()
+    if not state_file(org).exists():
+        print(f"Nothing to put back: no run has automation off ({state_file(org)} is not there)")
+        return 0
+    with salesforce_client(_to_stderr) as client:
+        for line in restore_alone(client, org):
+            print(f"Automation is on again: {line}")
+    return 0
+
+
+def _clean(options: argparse.Namespace) -> int:
+    require_luigi_cfg()
+    settings.validate()
+    objects = {table.object for table in select_tables("").values()}
+    with salesforce_client(_to_stderr) as client:
+        age = timedelta(hours=options.older_than)
+        orphans = find_orphans(client, org_folder(), objects, older_than=age, now=datetime.now(UTC))
+        for job in orphans:
+            done = "found"
+            if options.yes:
+                done = "aborted" if abort_orphan(client, job) else "no longer open, left alone"
+            print(f"{job.id}  {job.object}  created {job.created_at:%Y-%m-%d %H:%M} UTC  {done}")
+    print(
+        f"{len(orphans)} open job(s) older than {options.older_than:g} h that no journal names"
+        + ("; to abort them add --yes" if orphans and not options.yes else "")
+    )
+    return 0
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = -1.0
+    if not 0 <= hours <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected hours, such as 24 or 0.5")
+    return hours
 
 
 def _reextract(options: argparse.Namespace) -> int:

@@ -425,3 +425,49 @@ class Failure(Marker):
     invocation: str
     error: str
     message: str
+
+
+class ProbeRecord(BaseModel):
+    """A record that only shows whether automation is off."""
+
+    model_config = ConfigDict(frozen=True)
+
+    object: str
+    field: str
+    """Its external id field."""
+    key: str
+
+
+class AutomationBefore(Marker):
+    """automation.json: what the org had before automation was switched off; gone once put back."""
+
+    org_id: str
+    user_id: str
+    invocation: str
+    """The start of the command that switched it off."""
+    custom_setting: str
+    """A hierarchy custom setting; empty: none is touched."""
+    fields: list[str]
+    """Its checkboxes that are set."""
+    values: dict[str, bool] | None
+    """Their values before; None: the user had no record of its own."""
+    permission_set: str
+    """A permission set that is assigned; empty: none is touched."""
+    permission_set_id: str
+    assigned: bool
+    """Whether the user had it before."""
+    probe: ProbeRecord | None = None
+    """One that may be in the org, and has to go."""
+
+    @property
+    def switches(self) -> str:
+        """What switches it off, in words."""
+        setting = f"{self.custom_setting} ({', '.join(self.fields)})" if self.custom_setting else ""
+        assigned = f"permission set {self.permission_set}" if self.permission_set else ""
+        return " and ".join(part for part in (setting, assigned) if part)
+
+    @property
+    def was_off(self) -> bool:
+        """Nothing had to be changed to switch it off."""
+        setting = not self.custom_setting or (self.values is not None and all(self.values.values()))
+        return setting and (not self.permission_set or self.assigned)

@@ -10,17 +10,22 @@ The addresses may come from either place; the environment wins.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from typing import get_args
 from urllib.parse import urlsplit
 
 import luigi
 
+from kpcluigi.automation import AutomationRules, Probe
 from kpcluigi.cleanup import CleanUp
 from kpcluigi.errors import ConfigurationError
 from kpcluigi.oracle.hours import Hours, parse_hours
+from kpcluigi.salesforce.tracker import TrackerRules, TrackerState
 
 
 class migration(luigi.Config):
@@ -110,10 +115,68 @@ class salesforce(luigi.Config):
     )
 
 
+class automation(luigi.Config):
+    """`[automation]`: what switches triggers, flows and validation off while a run lasts."""
+
+    custom_setting = luigi.Parameter(
+        default="", description="A hierarchy custom setting, by its API name; empty: none."
+    )
+    custom_setting_fields = luigi.Parameter(
+        default="", description="Its checkboxes to set for the user who loads, comma-separated."
+    )
+    permission_set = luigi.Parameter(
+        default="", description="A permission set to assign to that user; empty: none."
+    )
+    probe_object = luigi.Parameter(
+        default="", description="Object of a record that shows whether it is off; empty: none."
+    )
+    probe_external_id = luigi.Parameter(default="", description="Its external id field.")
+    probe_record = luigi.Parameter(
+        default="", description="The record, as JSON: one that the automation would refuse."
+    )
+
+
+class tracker(luigi.Config):
+    """`[tracker]`: the record per file that tells the business about it."""
+
+    object = luigi.Parameter(
+        default="TMS_Daily_Sales_File__c", description="Object of the records; empty: none is told."
+    )
+    external_id = luigi.Parameter(
+        default="TMS_External_File_Ref__c", description="Field of the file's reference."
+    )
+    status_field = luigi.Parameter(
+        default="TMS_Status__c", description="Field of the status; empty: not sent."
+    )
+    object_field = luigi.Parameter(
+        default="TMS_Object__c", description="Field of the object that the rows go to."
+    )
+    rows_field = luigi.Parameter(default="TMS_Rows__c", description="Field of the file's rows.")
+    failed_field = luigi.Parameter(
+        default="TMS_Rows_Failed__c", description="Field of the rows that did not arrive."
+    )
+    jobs_field = luigi.Parameter(
+        default="TMS_Job_Ids__c", description="Field of the ids of its Bulk jobs."
+    )
+    message_field = luigi.Parameter(
+        default="TMS_Message__c", description="Field of the reason where it is not well."
+    )
+    status_started = luigi.Parameter(default="Pending", description="The file's load begins.")
+    status_uploading = luigi.Parameter(default="Uploading", description="It is being sent.")
+    status_in_progress = luigi.Parameter(
+        default="InProgress", description="Salesforce is at work on it."
+    )
+    status_completed = luigi.Parameter(default="Completed", description="Every row arrived.")
+    status_with_errors = luigi.Parameter(
+        default="CompletedWithErrors", description="Some rows did not arrive."
+    )
+    status_failed = luigi.Parameter(default="Failed", description="The load of the file failed.")
+
+
 def validate() -> None:
     """Raises `ConfigurationError` naming every value of luigi.cfg that cannot be used."""
     faults: list[str] = []
-    for section in (migration, incremental, staging, oracle, salesforce):
+    for section in (migration, incremental, staging, oracle, salesforce, automation, tracker):
         try:
             values = section()
         except ValueError as error:
@@ -132,6 +195,11 @@ def validate() -> None:
         faults.append("[staging] archive is empty, but after_load = archive needs a folder")
     if salesforce().quota_reserve > 0.9:
         faults.append(f"[salesforce] quota_reserve = {salesforce().quota_reserve}: 0.9 at most")
+    for rules in (automation_rules, tracker_rules):
+        try:
+            rules()
+        except ConfigurationError as error:
+            faults.append(str(error))
     if faults:
         listed = "".join(f"\n  - {fault}" for fault in faults)
         raise ConfigurationError(f"luigi.cfg has values that cannot be used:{listed}")
@@ -236,6 +304,73 @@ def org_name() -> str:
 def extraction_hours() -> Hours | None:
     """When tables may be read; None: at any time."""
     return parse_hours(oracle().extraction_hours)
+
+
+def automation_rules() -> AutomationRules:
+    """What switches automation off. Raises `ConfigurationError`."""
+    section = automation()
+    fields = _names("automation", "custom_setting_fields", section.custom_setting_fields)
+    if bool(section.custom_setting) != bool(fields):
+        raise ConfigurationError(
+            "[automation] custom_setting and custom_setting_fields go together: a custom setting "
+            "and its checkboxes"
+        )
+    return AutomationRules(
+        custom_setting="".join(_names("automation", "custom_setting", section.custom_setting)),
+        fields=fields,
+        permission_set="".join(_names("automation", "permission_set", section.permission_set)),
+        probe=_probe(section),
+    )
+
+
+def _probe(section: automation) -> Probe | None:
+    given = (section.probe_object, section.probe_external_id, section.probe_record)
+    if not any(given):
+        return None
+    if not all(given):
+        raise ConfigurationError(
+            "[automation] probe_object, probe_external_id and probe_record go together"
+        )
+    _names("automation", "probe_object", section.probe_object)
+    _names("automation", "probe_external_id", section.probe_external_id)
+    try:
+        record = json.loads(section.probe_record)
+    except ValueError as error:
+        raise ConfigurationError(f"[automation] probe_record is no JSON: {error}") from None
+    if not isinstance(record, dict) or not record.get(section.probe_external_id):
+        raise ConfigurationError(
+            f"[automation] probe_record is to be a JSON object with {section.probe_external_id} in "
+            f"it, such as a value that no row has"
+        )
+    key = str(record.pop(section.probe_external_id))
+    return Probe(section.probe_object, section.probe_external_id, key, record)
+
+
+def tracker_rules() -> TrackerRules:
+    """Which record is told about each file. Raises `ConfigurationError`."""
+    section = tracker()
+    fields = {
+        name: getattr(section, f"{name}_field")
+        for name in ("status", "object", "rows", "failed", "jobs", "message")
+    }
+    for setting, name in (
+        ("object", section.object),
+        ("external_id", section.external_id),
+        *((f"{name}_field", api_name) for name, api_name in fields.items()),
+    ):
+        _names("tracker", setting, name)
+    if section.object and not section.external_id:
+        raise ConfigurationError("[tracker] external_id names the field of the file's reference")
+    statuses = {state: getattr(section, f"status_{state}") for state in get_args(TrackerState)}
+    return TrackerRules(section.object, section.external_id, fields, statuses)
+
+
+def _names(section: str, setting: str, text: str) -> tuple[str, ...]:
+    """Comma-separated API names. Raises `ConfigurationError` where one cannot be."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if wrong := [name for name in names if not re.fullmatch(r"\w+", name, re.ASCII)]:
+        raise ConfigurationError(f"[{section}] {setting} = {text}: {wrong[0]!r} is no API name")
+    return names
 
 
 def tables_path() -> Path:

@@ -1,6 +1,7 @@
 """Where every file of a run lies, and how a marker is written.
 
     data/                                          [staging] root, 0700: it holds personal data
+      kpc--uat/automation.json                     org / what it had before automation was off
       kpc--uat/full_2022-01-01_2024-12-31/         org / mode and window
         run.json                                   the org and the database this folder belongs to
         increment.json                             of an incremental run: from when, up to when
@@ -51,7 +52,7 @@ from kpcluigi.errors import (
     StaleRunError,
 )
 from kpcluigi.files import replacing
-from kpcluigi.markers import ChunkManifest, LoadJournal, Marker, Plan
+from kpcluigi.markers import AutomationBefore, ChunkManifest, LoadJournal, Marker, Plan
 from kpcluigi.oracle.window import DEFAULT_WINDOW
 
 M = TypeVar("M", bound=Marker)
@@ -286,6 +287,12 @@ def read_marker(path: Path, model: type[M]) -> M | None:
             remedy = (
                 "it names the Bulk job that is under way: wait until the org shows no unfinished "
                 "job for this object (Setup, Bulk Data Load Jobs), then remove the file"
+            )
+        if model is AutomationBefore:
+            remedy = (
+                "it says how to put the org's automation back on: see in the org which custom "
+                "setting and permission set this user has (`[automation]` in luigi.cfg names "
+                "them), put that right by hand, then remove the file"
             )
         raise CorruptMarkerError(
             f"{path} is not a readable {model.__name__} marker ({fault}); {remedy}"

@@ -10,6 +10,7 @@ import pytest
 
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
 from kpcluigi.rehearsal.salesforce.schema import Field, SObject, create_object
+from kpcluigi.rehearsal.sample.org import AUTOMATION_SETTING, FILE_TRACKER
 from kpcluigi.salesforce import Client, ClientCredentials
 from kpcluigi.tables import Table, load_tables
 
@@ -24,7 +25,8 @@ def tables() -> dict[str, Table]:
 
 @pytest.fixture(scope="session")
 def org_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SalesforceStandIn]:
-    """An org with the object Thing__c: External_ID__c, and Note__c of 20 characters."""
+    """An org with Thing__c (External_ID__c, and Note__c of 20 characters), a file tracker and
+    a setting that keeps automation off."""
     database = tmp_path_factory.mktemp("org") / "org.duckdb"
     thing = SObject(
         name="Thing__c",
@@ -35,7 +37,8 @@ def org_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Salesforce
         ),
     )
     with duckdb.connect(str(database)) as connection:
-        create_object(connection, thing)
+        for sobject in (thing, FILE_TRACKER, AUTOMATION_SETTING):
+            create_object(connection, sobject)
     with SalesforceStandIn(
         database, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, latency=0.05
     ) as org:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -14,12 +13,13 @@ import pytest
 
 from kpcluigi.chunkfile import writing
 from kpcluigi.errors import ChunkChangedError, JobFailedError, JobTimeoutError
-from kpcluigi.load import ChunkLoad, Compression, LoadRules
+from kpcluigi.load import Compression
 from kpcluigi.markers import ChunkManifest, LoadJournal, LoadResult
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
 from kpcluigi.salesforce import Client, count
 from kpcluigi.staging import RunFolder, TableFolder, read_marker, write_marker
 from kpcluigi.tables import Table, parse_tables
+from tests.loading import RULES, OpenGate, load_chunk
 
 
 @pytest.fixture
@@ -42,18 +42,6 @@ def table(request: pytest.FixtureRequest) -> Table:
     return parse_tables(document)["THINGS"]
 
 
-class OpenGate:
-    """An allocation that is never used up."""
-
-    def admit(
-        self, rows: int, claim: Callable[[datetime], None], tell: Callable[[str], None]
-    ) -> None:
-        claim(datetime.now(UTC))
-
-    def note_exceeded(self, reason: str, tell: Callable[[str], None]) -> None:
-        tell(reason)
-
-
 class Staged:
     """A chunk of one test's own external ids, ready to be loaded as often as it takes."""
 
@@ -65,6 +53,9 @@ class Staged:
         self.folder: TableFolder = run.table(table.name)
         self.job_timeout = 60.0
         self.said: list[str] = []
+        self.stages: list[str] = []
+        self.gate = OpenGate()
+        self.gzip = False
 
     def write(self, notes: list[str], *, first: int = 0) -> ChunkManifest:
         keys = [f"{self.prefix}-{first + i}" for i in range(len(notes))]
@@ -92,24 +83,17 @@ class Staged:
         return self.manifest
 
     def load(self) -> LoadResult:
-        return ChunkLoad(
-            client=self.client,
-            table=self.table,
-            manifest=self.manifest,
-            folder=self.folder,
-            logs=self.run.job_logs,
-            rules=LoadRules(
-                max_file_size=100_000_000,
-                poll_interval=0.02,
-                poll_interval_max=0.1,
-                job_timeout=self.job_timeout,
-                retries=3,
-            ),
-            compression=Compression(self.run.gzip_verdict, wanted=False),
-            gate=OpenGate(),
-            may_send=lambda: None,
+        return load_chunk(
+            self.client,
+            self.table,
+            self.manifest,
+            self.run,
+            rules=replace(RULES, job_timeout=self.job_timeout),
+            compression=Compression(self.run.gzip_verdict, wanted=self.gzip),
+            gate=self.gate,
+            stage=self.stages.append,
             tell=lambda line, share, job_id: self.said.append(line),
-        ).run()
+        )
 
     def in_org(self) -> int:
         return count(self.client, "Thing__c", where=f"External_ID__c LIKE '{self.prefix}-%'")

@@ -23,7 +23,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from kpcluigi.extract import extract_chunk
-from kpcluigi.load import ChunkLoad, LoadRules
 from kpcluigi.oracle import Window, connect, describe_source, plan_chunks
 from kpcluigi.rehearsal.oracle import OracleStandIn
 from kpcluigi.rehearsal.oracle import catalog as oracle_catalog
@@ -32,6 +31,7 @@ from kpcluigi.rehearsal.salesforce.schema import Field, SObject, create_object
 from kpcluigi.salesforce import Client, ClientCredentials
 from kpcluigi.staging import RunFolder
 from kpcluigi.tables import Table, parse_tables
+from tests.loading import load_chunk
 
 USER, PASSWORD = "READER", "test-password"
 CLIENT_ID, CLIENT_SECRET = "test-client", "test-secret"
@@ -289,21 +289,7 @@ class Trip:
             connection.commit()
 
     def _load(self, table: Table, manifest: Any, run: RunFolder) -> None:
-        result = ChunkLoad(
-            client=self.client,
-            table=table,
-            manifest=manifest,
-            folder=run.table("ROUND"),
-            logs=run.job_logs,
-            rules=LoadRules(
-                max_file_size=100_000_000,
-                poll_interval=0.02,
-                poll_interval_max=0.1,
-                job_timeout=60,
-                retries=0,
-            ),
-            tell=lambda line, share, job_id: None,
-        ).run()
+        result = load_chunk(self.client, table, manifest, run)
         assert (result.created, result.failed) == (manifest.rows, 0), [
             path.read_bytes() for path in run.job_logs.glob("*failed*")
         ]

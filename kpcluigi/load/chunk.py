@@ -12,7 +12,7 @@ from kpcluigi.csvframes import header_line, read_frames
 from kpcluigi.csvframes import to_lines as lines_of
 from kpcluigi.files import gzip_writer, replacing
 from kpcluigi.load.compression import Compression
-from kpcluigi.load.fileload import FileLoad, Gate, LoadRules, StagedFile
+from kpcluigi.load.fileload import FileLoad, Gate, LoadRules, Stage, StagedFile
 from kpcluigi.load.row_errors import ERROR, ErrorCounts
 from kpcluigi.markers import ChunkManifest, LoadResult, RowErrors
 from kpcluigi.salesforce import Client
@@ -36,6 +36,7 @@ class ChunkLoad:
     compression: Compression
     gate: Gate
     may_send: Callable[[], None]
+    stage: Callable[[Stage], None]
     tell: Callable[[str, float, str | None], None]
 
     def run(self) -> LoadResult:
@@ -59,6 +60,7 @@ class ChunkLoad:
             compression=self.compression,
             gate=self.gate,
             may_send=self.may_send,
+            stage=self.stage,
             tell=self.tell,
         ).run()
         gather(loaded.dead_files, [ERROR, *self.table.fields], folder.dead_letter(n))

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import polars as pl
 
@@ -56,6 +56,7 @@ from kpcluigi.tables import Table
 
 CLAIM_STANDS = timedelta(hours=1)
 """How long a share of the allocation may be claimed before its job is created."""
+Stage = Literal["uploading", "in_progress"]
 MOST_HALVES = 100
 """Jobs that one file may cost in search of rows that Salesforce cannot read."""
 
@@ -148,6 +149,7 @@ class FileLoad:
         logs: folder of the result files.
         gate: holds jobs back while the daily allocation is used up.
         may_send: asked before each job; raises where the load is not to go on.
+        stage: told what is being done, whenever that changes, for whoever watches from outside.
         tell: receives a status line, the share done (0 to 1) and the job at work on.
     """
 
@@ -159,6 +161,7 @@ class FileLoad:
     compression: Compression
     gate: Gate
     may_send: Callable[[], None]
+    stage: Callable[[Stage], None]
     tell: Callable[[str, float, str | None], None]
 
     def run(self) -> Loaded:
@@ -327,6 +330,7 @@ class FileLoad:
             compressed = self.compression.use_for(part.rows)
             job = create_job(self.client, self.table.object, external_id=self.table.external_id)
             self._journal.created(index, job.id, compressed=compressed)
+            self.stage("uploading")
             self._report(f"uploading {part.rows:,} rows", job.id, index)
             body = self.staged.body_of(part)
             try:
@@ -354,6 +358,7 @@ class FileLoad:
                 return
 
     def _wait(self, job_id: str, part: Part, index: int, total: int) -> JobInfo:
+        self.stage("in_progress")
         return wait_for_job(
             self.client,
             job_id,

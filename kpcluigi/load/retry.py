@@ -22,7 +22,7 @@ from kpcluigi.csvframes import header_line, read_frames
 from kpcluigi.errors import StagingError
 from kpcluigi.load.chunk import forget_journal, gather
 from kpcluigi.load.compression import Compression
-from kpcluigi.load.fileload import FileLoad, Gate, LoadRules, StagedFile
+from kpcluigi.load.fileload import FileLoad, Gate, LoadRules, Stage, StagedFile
 from kpcluigi.load.results import KeySet
 from kpcluigi.load.row_errors import ERROR
 from kpcluigi.load.settle import write_rows
@@ -36,7 +36,7 @@ REJECTED = ".rejected.csv.gz"
 _FRAME = 10_000
 _NAMED = 5
 _EXTRA = ("sf__Error", "sf__Id")
-"""Columns of a dead letter, or of Salesforce's own results, that a corrected file may still have."""
+"""Columns of a dead letter, or of Salesforce's results, that a corrected file may still have."""
 
 
 def under_way(folder: TableFolder) -> int | None:
@@ -199,6 +199,7 @@ class RetryLoad:
     rules: LoadRules
     compression: Compression
     gate: Gate
+    stage: Callable[[Stage], None]
     tell: Callable[[str, float, str | None], None]
 
     def run(self) -> RetryResult:
@@ -233,6 +234,7 @@ class RetryLoad:
             compression=self.compression,
             gate=self.gate,
             may_send=lambda: None,
+            stage=self.stage,
             tell=self.tell,
         ).run()
         columns = [ERROR, *self.table.fields]

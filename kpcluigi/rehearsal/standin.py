@@ -12,6 +12,7 @@ The control port speaks JSON over HTTP on 127.0.0.1:
     POST   /faults           one fault or a list of them; the answer says how many are armed
     DELETE /faults           disarm all
     POST   /reset            counters, peaks and log to zero
+    POST   /ACTION           what else the server can be told, with a JSON object of arguments
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Protocol, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -42,8 +43,18 @@ class Controlled(Protocol):
     def reset(self) -> None: ...
 
 
-def serve_until_stdin_closes(controlled: Controlled, port: int, stop: Callable[[], None]) -> None:
-    """Announce the ports on standard output and block until standard input closes."""
+def serve_until_stdin_closes(
+    controlled: Controlled,
+    port: int,
+    stop: Callable[[], None],
+    actions: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
+) -> None:
+    """Announce the ports on standard output and block until standard input closes.
+
+    Args:
+        actions: what `POST /NAME` calls, with the members of its JSON object as keyword arguments;
+            what it returns is the answer. A ValueError or TypeError is the caller's mistake.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self, body: Any, status: int = 200) -> None:
@@ -79,6 +90,13 @@ def serve_until_stdin_closes(controlled: Controlled, port: int, stop: Callable[[
                     self.answer({"error": f"not a fault: {error}"}, 400)
                 else:
                     self.answer({"armed": armed[-1] if armed else 0})
+            elif (action := actions.get(self.path.removeprefix("/"))) is not None:
+                try:
+                    answer = action(**json.loads(body))
+                except (TypeError, ValueError) as error:
+                    self.answer({"error": f"{self.path}: {error}"}, 400)
+                else:
+                    self.answer(answer)
             else:
                 self.answer({"error": f"unknown path {self.path}"}, 404)
 

@@ -34,6 +34,7 @@ def _facts(summary: RunSummary, written_at: datetime) -> str:
         "window": summary.window,
         "incremental": summary.scope.model_dump(mode="json") if summary.scope else None,
         "green": summary.green,
+        "automation_off": summary.automation_off,
         "run": summary.identity.model_dump(mode="json") if summary.identity else None,
         "tables": [
             {

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kpcluigi.automation import warning_while_off
 from kpcluigi.errors import CorruptMarkerError, StagingError
 from kpcluigi.load import dead_rows, standing
 from kpcluigi.markers import (
@@ -75,6 +76,8 @@ class RunSummary:
     tables: list[TableSummary]
     left_out: int
     """Tables of tables.toml that are not part of it (`--tables`)."""
+    automation_off: str
+    """The sentence that says that the org's automation is off; empty while it is on."""
 
     @property
     def green(self) -> bool:
@@ -92,12 +95,18 @@ class RunSummary:
 
 
 def summarise(
-    folder: RunFolder, tables: Sequence[Table], rows: str, *, left_out: int = 0
+    folder: RunFolder,
+    tables: Sequence[Table],
+    rows: str,
+    *,
+    left_out: int = 0,
+    still_off: str = "",
 ) -> RunSummary:
     """Read the markers of the given tables. A corrupt one shows as that table's failure.
 
     Args:
         rows: which rows the run moves, in words.
+        still_off: what is known of automation that could not be put back.
     """
     return RunSummary(
         folder=folder.path,
@@ -107,6 +116,7 @@ def summarise(
         preflight=_or_none(folder.last_preflight, PreflightResult),
         tables=[_table(folder.table(table.name), table) for table in tables],
         left_out=left_out,
+        automation_off=still_off or warning_while_off(folder.path.parent),
     )
 
 

@@ -49,6 +49,11 @@ def table_lines(summary: RunSummary) -> list[str]:
 
 def status_lines(folder: RunFolder, summary: RunSummary) -> list[str]:
     """The table, then what stands in the way and where the failed rows are."""
+    lines = _status_lines(folder, summary)
+    return [*lines, summary.automation_off] if summary.automation_off else lines
+
+
+def _status_lines(folder: RunFolder, summary: RunSummary) -> list[str]:
     lines = [*table_lines(summary), ""]
     if summary.preflight is not None and summary.preflight.problem:
         lines.append(f"Preflight: {summary.preflight.problem}")
@@ -101,10 +106,12 @@ def error_lines(table: TableSummary) -> list[str]:
 
 def last_lines(folder: RunFolder, summary: RunSummary) -> str:
     """What an operator needs when the command has ended."""
-    lines = ["", *status_lines(folder, summary)]
+    lines = ["", *_status_lines(folder, summary)]
     if not summary.green:
         lines.append(f"Next: {command()}")
         lines.append("      (the same command: what is finished is not done again)")
+    if summary.automation_off:
+        lines += ["", summary.automation_off]
     return "\n".join(lines)
 
 

@@ -77,6 +77,7 @@ from kpcluigi.salesforce.records import (
     update_record,
     upsert_record,
 )
+from kpcluigi.salesforce.tracker import Tracker, TrackerRules, TrackerState, file_reference
 
 __all__ = [
     "Allocation",
@@ -86,6 +87,9 @@ __all__ = [
     "JobInfo",
     "QueryJobInfo",
     "ResultKind",
+    "Tracker",
+    "TrackerRules",
+    "TrackerState",
     "Use",
     "Wait",
     "abort_job",
@@ -103,6 +107,7 @@ __all__ = [
     "describe",
     "download",
     "download_query_results",
+    "file_reference",
     "get_record",
     "job_info",
     "limits",

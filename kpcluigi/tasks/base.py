@@ -13,7 +13,7 @@ from kpcluigi import incremental, settings
 from kpcluigi.errors import ConfigurationError, KpcluigiError
 from kpcluigi.markers import Failure, IncrementScope, Plan
 from kpcluigi.oracle import DEFAULT_WINDOW, AnyWindow, Window
-from kpcluigi.salesforce import Client, ClientCredentials
+from kpcluigi.salesforce import Client, ClientCredentials, Tracker
 from kpcluigi.staging import RunFolder, TableFolder, read_marker, write_marker
 from kpcluigi.tables import Table, load_tables
 from kpcluigi.tasks.progress import Progress
@@ -223,3 +223,27 @@ def salesforce_client(tell: Callable[[str], None], *, retries: int | None = None
         retry_delay=rules.retry_delay,
         tell=tell,
     )
+
+
+_TRACKER_SECONDS = 5.0
+
+
+def file_tracker(tell: Callable[[str], None]) -> Tracker:
+    """The file tracker of the settings, with a client of its own that is not patient.
+
+    Args:
+        tell: receives one line when it does not work.
+    """
+    rules = settings.tracker_rules()
+    if not rules.object:
+        return Tracker(None, rules, tell)
+    login, org = settings.salesforce_login(), settings.salesforce()
+    client = Client(
+        login.url,
+        credentials=ClientCredentials(login.client_id, login.client_secret),
+        api_version=org.api_version,
+        timeout=min(org.timeout, _TRACKER_SECONDS),
+        connect_timeout=_TRACKER_SECONDS,
+        retries=0,
+    )
+    return Tracker(client, rules, tell)

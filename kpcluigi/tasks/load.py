@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import luigi
@@ -10,11 +12,19 @@ import luigi
 from kpcluigi import settings
 from kpcluigi.errors import StagingError, TooManyFailedRowsError
 from kpcluigi.load import ChunkLoad, Compression, LoadRules, Standing, require_sane, standing
-from kpcluigi.markers import ChunkManifest, LoadResult, Plan
+from kpcluigi.load.fileload import Stage
+from kpcluigi.markers import ChunkManifest, LoadResult, Plan, RetryResult
 from kpcluigi.quota import Admission
-from kpcluigi.salesforce import Client, allocation_of
+from kpcluigi.salesforce import Client, Tracker, allocation_of, file_reference
 from kpcluigi.staging import read_marker, retry_command
-from kpcluigi.tasks.base import FULL, SALESFORCE, TableTask, org_folder, salesforce_client
+from kpcluigi.tasks.base import (
+    FULL,
+    SALESFORCE,
+    TableTask,
+    file_tracker,
+    org_folder,
+    salesforce_client,
+)
 from kpcluigi.tasks.extract import ExtractChunk
 from kpcluigi.tasks.plan import PlanChunks
 from kpcluigi.tasks.preflight import this_preflight
@@ -29,6 +39,20 @@ class LoadTask(TableTask):
         wanted = settings.salesforce().upload_gzip == "auto"
         return Compression(self.run_folder.gzip_verdict, wanted=wanted)
 
+    @contextmanager
+    def tracked(
+        self, name: str, n: int, rows: int, tell: Callable[[str, float, str | None], None]
+    ) -> Iterator[Tracked]:
+        """The record of a file in the file tracker, from its start to whatever end it takes."""
+        reference = file_reference(self.run_folder.path.name, name, n)
+        with file_tracker(lambda line: tell(line, 0, None)) as tracker:
+            tracker.start(reference, self.mapping.object, rows)
+            try:
+                yield Tracked(tracker, reference)
+            except Exception as error:
+                tracker.update(reference, "failed", message=str(error))
+                raise
+
     def teller(self) -> Callable[[str, float, str | None], None]:
         """Takes a status line, the share done and the job at work on, to the visualiser."""
         progress = self.progress()
@@ -39,6 +63,27 @@ class LoadTask(TableTask):
             progress.tell(line, share, url if job_id else None)
 
         return tell
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """One file in the file tracker."""
+
+    tracker: Tracker
+    reference: str
+
+    def stage(self, stage: Stage) -> None:
+        self.tracker.update(self.reference, stage)
+
+    def end(self, result: LoadResult | RetryResult) -> None:
+        """Every row has its outcome."""
+        self.tracker.update(
+            self.reference,
+            "with_errors" if result.failed or result.unprocessed else "completed",
+            failed=result.failed + result.unprocessed,
+            jobs=[job.id for job in result.jobs],
+            message="; ".join(f"{found.rows:,} {found.code}" for found in result.errors),
+        )
 
 
 def admission(client: Client) -> Admission:
@@ -95,18 +140,21 @@ class BulkUpload(LoadTask):
                     f"{self.table} chunk {self.n}: its file is not the plan's; run the same "
                     f"command again: it is extracted anew"
                 )
-            ChunkLoad(
-                client=client,
-                table=self.mapping,
-                manifest=manifest,
-                folder=self.folder,
-                logs=self.run_folder.job_logs,
-                rules=load_rules(),
-                compression=self.compression(),
-                gate=admission(client),
-                may_send=self._require_sane,
-                tell=tell,
-            ).run()
+            with self.tracked(self.table, self.n, manifest.rows, tell) as tracked:
+                result = ChunkLoad(
+                    client=client,
+                    table=self.mapping,
+                    manifest=manifest,
+                    folder=self.folder,
+                    logs=self.run_folder.job_logs,
+                    rules=load_rules(),
+                    compression=self.compression(),
+                    gate=admission(client),
+                    may_send=self._require_sane,
+                    stage=tracked.stage,
+                    tell=tell,
+                ).run()
+                tracked.end(result)
             clean_up(self, [self.n])
 
     def _require_sane(self) -> None:

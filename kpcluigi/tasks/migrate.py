@@ -13,6 +13,7 @@ from kpcluigi import incremental, report, settings
 from kpcluigi.errors import DiskFullError, StagingError
 from kpcluigi.markers import Marker
 from kpcluigi.staging import make_private, refuse_stale, write_marker
+from kpcluigi.tasks.automation import hold_automation
 from kpcluigi.tasks.base import INCREMENTAL, RunTask, fingerprint, org_folder, select_tables
 from kpcluigi.tasks.reconcile import Reconcile
 from kpcluigi.tasks.root import open_run
@@ -60,19 +61,24 @@ class MigrateAll(RunTask):
             raise StagingError(
                 f"{org_folder()} cannot be written to: {error}; see `root` under [staging]"
             ) from None
+        restore_automation = hold_automation()
         tables = run.selected
         run.run_folder.sweep()
         for name, table in tables.items():
             refuse_stale(run.run_folder.table(name), fingerprint(table, run.window_of(table)))
-        return closing(run, left_out=len(select_tables("")) - len(every))
+        left_out = len(select_tables("")) - len(every)
+        return closing(run, left_out=left_out, restore_automation=restore_automation)
 
 
-def closing(run: RunTask, *, left_out: int = 0) -> Callable[[], None]:
+def closing(
+    run: RunTask, *, restore_automation: Callable[[], str], left_out: int = 0
+) -> Callable[[], None]:
     """What is done at every exit of the root process."""
     folder, tables, rows = run.run_folder, list(run.selected.values()), run.rows_in_words
 
     def end() -> None:
-        summary = report.summarise(folder, tables, rows, left_out=left_out)
+        still_off = restore_automation()
+        summary = report.summarise(folder, tables, rows, left_out=left_out, still_off=still_off)
         print(report.last_lines(folder, summary), flush=True)
         try:
             report.write(folder, summary)

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import luigi
 import oracledb
 
-from kpcluigi import preflight, settings
-from kpcluigi.errors import ConfigurationError, OracleError, SalesforceError
+from kpcluigi import automation, preflight, settings
+from kpcluigi.errors import ConfigurationError, OracleError, SalesforceError, StagingError
 from kpcluigi.markers import Plan, PreflightResult, RunIdentity
 from kpcluigi.oracle import Window, connect, retrying
+from kpcluigi.orphans import WARN_AFTER, find_orphans
+from kpcluigi.salesforce import Client
+from kpcluigi.salesforce.tracker import missing_fields
 from kpcluigi.staging import make_private, read_marker, write_marker
-from kpcluigi.tasks.base import ORACLE, RESOURCES, RunTask, salesforce_client, source_owner
+from kpcluigi.tasks.base import (
+    ORACLE,
+    RESOURCES,
+    RunTask,
+    org_folder,
+    salesforce_client,
+    select_tables,
+    source_owner,
+)
 from kpcluigi.tasks.root import invocation, luigid_url, require_luigid, rpc
+
+_NAMED = 10
+"""Jobs named at most in one warning."""
 
 
 class Preflight(RunTask):
@@ -43,6 +58,7 @@ class Preflight(RunTask):
         try:
             identity = self.check(findings, tell=self.progress().tell)
             self._bind_folder(identity)
+            self._switch_automation_off(findings)
             problem = ""
         except Exception as error:
             problem = str(error)
@@ -100,6 +116,9 @@ class Preflight(RunTask):
             with salesforce_client(tell, retries=retries) as client:
                 preflight.check_salesforce(client, self.selected, findings)
                 org_id = client.org_id
+                automation.check_automation(client, settings.automation_rules(), findings)
+                _warn_of_tracker(client, findings)
+                _warn_of_orphans(client, findings)
         except SalesforceError as error:
             findings.problems.append(str(error))
         identity = RunIdentity(org_id=org_id, org_url=url, oracle_database=database)
@@ -107,6 +126,17 @@ class Preflight(RunTask):
             self._check_identity(identity, findings)
         findings.raise_problems()
         return identity
+
+    def _switch_automation_off(self, findings: preflight.Findings) -> None:
+        """The last thing before rows move. The root process puts it back at its exit."""
+        rules = settings.automation_rules()
+        if not rules.active:
+            return
+        tell = self.progress().tell
+        tell(f"switching automation off by {rules}")
+        with salesforce_client(tell) as client:
+            found = automation.switch_off(client, rules, org_folder(), invocation=self.invocation)
+        findings.add(found)
 
     def _check_oracle(
         self, findings: preflight.Findings, tell: Callable[[str], None], retries: int
@@ -175,6 +205,37 @@ class Preflight(RunTask):
                 )
             phases[table.phase] = phases.get(table.phase, 0) + ahead
         return max(phases.values(), default=0)
+
+
+def _warn_of_tracker(client: Client, findings: preflight.Findings) -> None:
+    try:
+        missing = missing_fields(client, settings.tracker_rules())
+    except SalesforceError as error:
+        missing = [str(error)]
+    if missing:
+        findings.warnings.append(
+            f"File tracker (it fails no load): {'; '.join(missing)}. Put it right in the org or "
+            f"under [tracker]; an empty `object` switches it off"
+        )
+
+
+def _warn_of_orphans(client: Client, findings: preflight.Findings) -> None:
+    objects = {table.object for table in select_tables("").values()}
+    try:
+        orphans = find_orphans(
+            client, org_folder(), objects, older_than=WARN_AFTER, now=datetime.now(UTC)
+        )
+    except (SalesforceError, StagingError) as error:
+        findings.warnings.append(f"Orphan jobs: {error}")
+        return
+    if orphans:
+        named = ", ".join(job.id for job in orphans[:_NAMED])
+        more = f" and {len(orphans) - _NAMED} more" if len(orphans) > _NAMED else ""
+        findings.warnings.append(
+            f"{len(orphans)} open Bulk job(s) of this user that no journal names, without data: "
+            f"{named}{more}. They expire by themselves; to abort them: "
+            f"kpcluigi clean --older-than 1 --yes"
+        )
 
 
 def this_preflight(task: RunTask) -> Preflight:

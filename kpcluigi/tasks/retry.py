@@ -11,8 +11,9 @@ import luigi
 from kpcluigi import settings
 from kpcluigi.errors import StagingError, TooManyFailedRowsError
 from kpcluigi.load import RetryLoad, open_attempt, standing, under_way
-from kpcluigi.markers import Plan
+from kpcluigi.markers import Plan, RetrySource
 from kpcluigi.staging import read_marker, refuse_stale
+from kpcluigi.tasks.automation import hold_automation
 from kpcluigi.tasks.base import salesforce_client
 from kpcluigi.tasks.load import LoadTask, admission, load_rules, remedy
 from kpcluigi.tasks.migrate import closing
@@ -68,8 +69,13 @@ class RetryFailed(LoadTask):
         attempt = open_attempt(self.folder, self.mapping, corrected)
         if attempt is None:
             return
+        source = read_marker(self.folder.retry_source(attempt), RetrySource)
+        rows = source.rows if source else 0
         self.folder.reconciled.unlink(missing_ok=True)
-        with salesforce_client(lambda line: tell(line, 0, None)) as client:
+        with (
+            salesforce_client(lambda line: tell(line, 0, None)) as client,
+            self.tracked(f"{self.table}-retry", attempt, rows, tell) as tracked,
+        ):
             result = RetryLoad(
                 client=client,
                 table=self.mapping,
@@ -79,8 +85,10 @@ class RetryFailed(LoadTask):
                 rules=load_rules(),
                 compression=self.compression(),
                 gate=admission(client),
+                stage=tracked.stage,
                 tell=tell,
             ).run()
+            tracked.end(result)
         arrived = result.created + result.updated
         tell(f"attempt {attempt}: {arrived:,} of {result.rows:,} rows arrived", 1, None)
 
@@ -92,4 +100,4 @@ class RetryFailed(LoadTask):
         if read_marker(self.folder.plan, Plan) is None:
             raise StagingError(f"{self.table}: {self.folder.plan} is not there: nothing was loaded")
         refuse_stale(self.folder, self.fingerprint)
-        return closing(self)
+        return closing(self, restore_automation=hold_automation())

@@ -86,13 +86,18 @@ def open_run(begin: Callable[[], Callable[[], None]]) -> None:
     except KpcluigiError as error:
         raise SystemExit(f"kpcluigi: {error}") from None
     interrupt_on_sigterm()
-    atexit.register(_in_root_only, at_exit)
+    at_root_exit(at_exit)
 
 
-def _in_root_only(at_exit: Callable[[], None]) -> None:
+def at_root_exit(work: Callable[[], None]) -> None:
+    """Have `work` done when the root process exits, before what was asked for earlier."""
+    atexit.register(_in_root_only, work)
+
+
+def _in_root_only(work: Callable[[], None]) -> None:
     if os.getpid() == _opened_by:
         ignore_interrupts()
-        at_exit()
+        work()
 
 
 def require_luigi_cfg() -> None:

@@ -512,12 +512,9 @@ class Load:
 
     def _new_journal(self) -> LoadJournal:
         rows = self._chunk.rows
+        ends = [min(rows, (i + 1) * BATCH_ROWS) for i in range(batches_of(rows))]
         cuts = cut_into_jobs(
-            [
-                HEADER_BYTES + min(rows, (i + 1) * BATCH_ROWS) * ROW_BYTES
-                for i in range(batches_of(rows))
-            ],
-            rows=rows,
+            [(end, HEADER_BYTES + end * ROW_BYTES) for end in ends],
             header_bytes=HEADER_BYTES,
             max_bytes=MAX_FILE_SIZE,
             max_rows=self._chunk.table.records_per_job,

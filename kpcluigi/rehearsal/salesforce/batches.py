@@ -12,6 +12,8 @@ from pathlib import Path
 
 import duckdb
 
+from kpcluigi.rehearsal.salesforce.automations import Automations
+from kpcluigi.rehearsal.salesforce.clock import OrgClock
 from kpcluigi.rehearsal.salesforce.csvfile import DELIMITERS, CsvError, load_rows, read_header
 from kpcluigi.rehearsal.salesforce.faults import Faults
 from kpcluigi.rehearsal.salesforce.field_rules import Column, to_columns
@@ -63,13 +65,25 @@ class JobData:
         _check_columns(columns, operation, match_field)
         self._rules = RowRules(sobject, columns, operation, match_field, objects)
 
-    def process(self, first: int, after: int, object_name: str, faults: Faults) -> Counts:
+    def process(
+        self,
+        first: int,
+        after: int,
+        object_name: str,
+        faults: Faults,
+        automations: Automations,
+        clock: OrgClock,
+    ) -> Counts:
         """Work on the rows first <= r < after."""
         assert self._rules is not None, "open() comes first"
         self._rules.check(self._con, first, after)
+        if self._rules.operation != "delete":
+            automation = automations.acting(self._con, object_name)
+            if automation is not None:
+                automations.reject(self._con, automation)
         if faults.has_row_faults(object_name):
             self._apply_row_faults(object_name, faults)
-        return self._rules.save(self._con)
+        return self._rules.save(self._con, clock.now())
 
     def forget_unprocessed(self) -> None:
         """Record nothing of the rows that are left: they are over the day's allocation."""

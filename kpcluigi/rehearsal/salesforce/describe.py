@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kpcluigi.rehearsal.salesforce.schema import READ_ONLY_FIELDS, Field, SObject
+from kpcluigi.rehearsal.salesforce.schema import READ_ONLY_FIELDS, SETUP_OWNER, Field, SObject
 
 SOAP_TYPES = {
     "id": "tns:ID",
@@ -16,7 +16,7 @@ SOAP_TYPES = {
 }
 
 
-def describe_field(field: Field, *, is_writable: bool) -> dict[str, Any]:
+def describe_field(field: Field, *, is_writable: bool, is_updateable: bool) -> dict[str, Any]:
     """One entry of a describe's `fields`."""
     writable = is_writable and field.name not in READ_ONLY_FIELDS
     is_key = field.name == "Id"
@@ -48,29 +48,35 @@ def describe_field(field: Field, *, is_writable: bool) -> dict[str, Any]:
         "nameField": field.name == "Name",
         "nillable": not (field.required or field.type == "boolean"),
         "permissionable": field.custom and not field.required,
-        "picklistValues": [],
-        "polymorphicForeignKey": False,
+        "picklistValues": [
+            {"active": True, "defaultValue": False, "label": v, "validFor": None, "value": v}
+            for v in filter(None, field.values.split("|"))
+        ],
+        "polymorphicForeignKey": len(field.parents) > 1,
         "precision": field.precision,
         "queryByDistance": False,
-        "referenceTo": [field.reference_to] if field.reference_to else [],
+        "referenceTo": list(field.parents),
         "relationshipName": field.relationship or None,
-        "restrictedPicklist": False,
+        "restrictedPicklist": bool(field.values),
         "scale": field.scale,
         "soapType": SOAP_TYPES.get(field.type, "xsd:string"),
         "sortable": field.type != "textarea",
         "type": field.type,
         "unique": field.unique and not is_key,
-        "updateable": writable,
+        "updateable": writable and is_updateable and field != SETUP_OWNER,
     }
 
 
-def describe_global(sobject: SObject, base: str, *, is_writable: bool) -> dict[str, Any]:
+def describe_global(
+    sobject: SObject, base: str, *, is_writable: bool, is_updateable: bool
+) -> dict[str, Any]:
     """One entry of the list of objects."""
     path = f"{base}/sobjects/{sobject.name}"
     label = sobject.name.removesuffix("__c").replace("_", " ")
     return {
         "createable": is_writable,
         "custom": sobject.custom,
+        "customSetting": sobject.custom_setting,
         "deletable": is_writable,
         "keyPrefix": sobject.key_prefix,
         "label": label,
@@ -78,16 +84,21 @@ def describe_global(sobject: SObject, base: str, *, is_writable: bool) -> dict[s
         "name": sobject.name,
         "queryable": True,
         "retrieveable": True,
-        "updateable": is_writable,
+        "updateable": is_writable and is_updateable,
         "urls": {"sobject": path, "describe": f"{path}/describe", "rowTemplate": f"{path}/{{ID}}"},
     }
 
 
-def describe(sobject: SObject, base: str, *, is_writable: bool) -> dict[str, Any]:
+def describe(
+    sobject: SObject, base: str, *, is_writable: bool, is_updateable: bool
+) -> dict[str, Any]:
     """The body of /sobjects/{o}/describe."""
-    fields = [describe_field(field, is_writable=is_writable) for field in sobject.all_fields]
+    fields = [
+        describe_field(field, is_writable=is_writable, is_updateable=is_updateable)
+        for field in sobject.all_fields
+    ]
     return {
-        **describe_global(sobject, base, is_writable=is_writable),
+        **describe_global(sobject, base, is_writable=is_writable, is_updateable=is_updateable),
         "childRelationships": [],
         "fields": fields,
         "recordTypeInfos": [],

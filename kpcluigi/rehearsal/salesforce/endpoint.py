@@ -8,12 +8,14 @@ import socket
 import struct
 import sys
 import traceback
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, cast
 
 import tornado.web
 from tornado.concurrent import Future
 from tornado.http1connection import HTTP1Connection
+from tornado.iostream import StreamClosedError
 
 from kpcluigi.rehearsal.salesforce.faults import STATUS_BODIES, Fault
 from kpcluigi.rehearsal.salesforce.jobs import Job
@@ -44,6 +46,9 @@ class Refusal(Exception):
 
 MAX_URI = 16_384
 """Characters of a request's URI (limits cheat sheet, "API Request Limits")."""
+
+PIECE = 256 << 10
+"""Bytes of a file that are sent at a time."""
 
 NOT_FOUND = "The requested resource does not exist"
 
@@ -98,7 +103,7 @@ class Endpoint(tornado.web.RequestHandler):
             await asyncio.sleep(fault.delay)
             if fault.reset and fault.processed:
                 self.loses_answer = True
-            elif fault.reset and fault.after_bytes is None:
+            elif fault.reset and fault.after_bytes is None:  # the handler cuts in the middle
                 self.cut()
                 return
             elif fault.status:
@@ -109,7 +114,7 @@ class Endpoint(tornado.web.RequestHandler):
         if self.needs_token and not self.org.is_session(self._token()):
             code, message = STATUS_BODIES[401]
             raise Refusal(401, code, message)
-        if self.needs_token and not self.org.limits.take_request():
+        if self.needs_token and not self.org.limits.requests.take():
             code, message = STATUS_BODIES[403]
             raise Refusal(403, code, message)
         self._check_version()
@@ -157,6 +162,21 @@ class Endpoint(tornado.web.RequestHandler):
         self.set_status(status)
         self.set_header("Content-Type", "application/json;charset=UTF-8")
         self.write(json.dumps(body, ensure_ascii=False, separators=(",", ":")))
+
+    async def send_file(self, path: Path) -> None:
+        """Send a file as the body, or that part of it that a fault lets through."""
+        fault = self.fault
+        left = fault.after_bytes if fault is not None and fault.reset else None
+        with path.open("rb") as file:
+            while piece := file.read(PIECE if left is None else min(PIECE, left)):
+                self.write(piece)
+                left = None if left is None else left - len(piece)
+                try:
+                    await self.flush()
+                except StreamClosedError:
+                    return
+        if left is not None:
+            self.cut()
 
     def cut(self) -> None:
         """Reset the connection; there is no answer. Tornado takes the request as finished."""
@@ -213,7 +233,7 @@ class Endpoint(tornado.web.RequestHandler):
 
     def _find_job(self) -> Job | None:
         given = self.path_kwargs.get("job_id")
-        return self.org.jobs.by_id.get(given) if given else None
+        return self.org.jobs.find(given) if given else None
 
     def _check_version(self) -> None:
         if "version" not in self.path_kwargs:

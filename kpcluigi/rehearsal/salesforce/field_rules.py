@@ -76,7 +76,7 @@ def _to_column(name: str, sobject: SObject, objects: dict[str, SObject]) -> Colu
 
 def key(field: Field, value: str) -> str:
     """The value by which records of a field are the same."""
-    if field.name == "Id":
+    if field.type in ("id", "reference"):
         return f"substr({value}, 1, 15)"
     return f"lower({value})" if field.folds_case else value
 
@@ -149,6 +149,14 @@ def rule(column: Column, i: int) -> str:
             f"{literal(f'STRING_TOO_LONG:{field.label}: data value too large: ')} || t{i} || "
             f"{literal(f' (max length={field.length}):{field.name} --')} END"
         )
+        if field.values:
+            chosen = ", ".join(literal(value) for value in field.values.split("|"))
+            message = f"{field.label}: bad value for restricted picklist field: "
+            return (
+                f"{long}, CASE WHEN t{i} NOT IN ({chosen}) THEN "
+                f"{literal(f'INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST:{message}')} || t{i} || "
+                f"':{field.name} --' END"
+            )
         if field.type != "email":
             return long
         return (

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import zlib
 from typing import Any, BinaryIO
 
 import tornado.web
-from tornado.iostream import StreamClosedError
 
 from kpcluigi.rehearsal.salesforce.batches import RESULTS
 from kpcluigi.rehearsal.salesforce.csvfile import DELIMITERS, LINE_ENDINGS
 from kpcluigi.rehearsal.salesforce.endpoint import NOT_FOUND, Endpoint, Refusal, not_covered
 from kpcluigi.rehearsal.salesforce.jobs import Job
-from kpcluigi.rehearsal.salesforce.org import READ_ONLY_OBJECTS
+from kpcluigi.rehearsal.salesforce.org import READ_ONLY_OBJECTS, REST_ONLY_OBJECTS
 
 OPERATIONS = ("insert", "update", "upsert", "delete")
 MAX_RAW_BYTES = 112_500_000
@@ -21,6 +20,10 @@ MAX_RAW_BYTES = 112_500_000
 "150 MB of base64 encoded content"; the guide recommends 100 MB of raw data at most)."""
 PAGE = 1000
 """Jobs in one answer of the list (Bulk API 2.0 Developer Guide, "Get All Jobs")."""
+GZIP = ("refused", "accepted", "taken_raw")
+"""What becomes of an upload with Content-Encoding: gzip."""
+GZIP_BITS = 16 + zlib.MAX_WBITS
+"""What tells zlib to expect gzip's header."""
 DELETABLE = frozenset({"UploadComplete", "JobComplete", "Aborted", "Failed"})
 PIECE = 256 << 10
 
@@ -57,7 +60,7 @@ class IngestJobs(Endpoint):
     async def get(self, version: str) -> None:
         if self.get_query_argument("isPkChunkingEnabled", "false").lower() != "false":
             raise not_covered("isPkChunkingEnabled=true")
-        jobs = list(self.org.jobs.by_id.values())
+        jobs = self.org.jobs.present()
         job_type = self.get_query_argument("jobType", "V2Ingest")
         if job_type in ("Classic", "BigObjectIngest"):
             jobs = []
@@ -101,6 +104,10 @@ class IngestJobs(Endpoint):
         sobject = self.org.objects.get(name) if isinstance(name, str) else None
         if sobject is None or sobject.name in READ_ONLY_OBJECTS:
             raise Refusal(400, "INVALIDJOB", f"InvalidJob : Unable to find object: {name}")
+        if sobject.custom_setting or sobject.name in REST_ONLY_OBJECTS:
+            # Code and words are recorded of query jobs.
+            message = f"Entity '{sobject.name}' is not supported by the Bulk API."
+            raise Refusal(400, "INVALIDENTITY", message)
         external_id = body.get("externalIdFieldName") or ""
         if operation == "upsert":
             field = sobject.field(external_id)
@@ -137,6 +144,8 @@ class IngestUpload(IngestEndpoint):
     async def prepare(self) -> None:
         self.refusal: Refusal | None = None
         self.file: BinaryIO | None = None
+        self.inflater: zlib._Decompress | None = None
+        self.stored = 0
         # The application's own limit is the one that counts: Tornado's would cut the connection.
         self.request.connection.set_max_body_size(1 << 40)  # type: ignore[union-attr]
         try:
@@ -161,8 +170,19 @@ class IngestUpload(IngestEndpoint):
         if job.state != "Open":
             message = f"InvalidJobState : Job is not open: state is {job.state}"
             raise Refusal(400, "INVALIDJOBSTATE", message)
-        if self.request.headers.get("Content-Encoding", "identity") != "identity":
-            raise not_covered("Content-Encoding on the upload: no record of an org's answer")
+        _refuse_stale(job)
+        encoding = self.request.headers.get("Content-Encoding", "identity").lower()
+        if encoding not in ("identity", "gzip"):
+            raise not_covered(f"Content-Encoding: {encoding} on the upload")
+        job.is_packed = False
+        if encoding == "gzip":
+            if self.org.settings.gzip == "refused":
+                # Status and text are the stand-in's: no record of an org's answer was found.
+                message = "Content-Encoding gzip is not supported for the data of a job"
+                raise Refusal(415, "UNSUPPORTED_MEDIA_TYPE", message)
+            job.is_packed = self.org.settings.gzip == "taken_raw"
+            if not job.is_packed:
+                self.inflater = zlib.decompressobj(GZIP_BITS)
         content_type = self.request.headers.get("Content-Type", "").split(";")[0].strip()
         if content_type != "text/csv":
             # The words of a ZIP_CSV refusal (forcedotcom/dataloader pull request 1152).
@@ -177,25 +197,46 @@ class IngestUpload(IngestEndpoint):
                 self._give_up()
                 self.cut()
             return
-        if self.received > MAX_RAW_BYTES and self.refusal is None:
+        if self.inflater is None:
+            self._store(chunk)
+            return
+        while chunk and self.refusal is None:
+            if self.inflater.eof:  # a gzip file may have several members (RFC 1952, 2.2)
+                self.inflater = zlib.decompressobj(GZIP_BITS)
+            try:
+                self._store(self.inflater.decompress(chunk, PIECE))
+            except zlib.error as error:
+                self._refuse(f"The gzip data cannot be inflated: {error}")
+            chunk = self.inflater.unconsumed_tail or self.inflater.unused_data
+
+    def _store(self, piece: bytes) -> None:
+        self.stored += len(piece)
+        if self.stored > MAX_RAW_BYTES:
             # Status and text are the stand-in's: no record of an org's answer was found.
-            message = (
-                f"ClientInputError : Data is over 150 MB when base64 encoded "
-                f"({MAX_RAW_BYTES} bytes of CSV)"
-            )
-            self.refusal = Refusal(400, "CLIENTINPUTERROR", message)
-            self._give_up()
+            self._refuse(f"Data is over 150 MB when base64 encoded ({MAX_RAW_BYTES} bytes of CSV)")
         if self.file is not None:
-            self.file.write(chunk)
+            self.file.write(piece)
+
+    def _refuse(self, reason: str) -> None:
+        if self.refusal is None:
+            self.refusal = Refusal(400, "CLIENTINPUTERROR", f"ClientInputError : {reason}")
+            self._give_up()
 
     async def put(self, version: str, job_id: str) -> None:
+        if self.inflater is not None:
+            self._store(self.inflater.flush())
+            if not self.inflater.eof:
+                self._refuse("The gzip data is not complete")
         if self.refusal is not None:
             raise self.refusal
+        if self.fault is not None and self.fault.after_bytes is not None:
+            self._give_up()
+            self.cut()
+            return
         if self.file is not None:
             self.file.close()
             self.file = None
-            self.the_job.is_uploading = False
-            self.the_job.is_uploaded = True
+            self.org.jobs.take_data(self.the_job)
         self.set_status(201)
         self.clear_header("Content-Type")
 
@@ -238,6 +279,7 @@ class IngestJob(IngestEndpoint):
             if job.state != "Open":
                 message = f"InvalidJobState : Job is not open: state is {job.state}"
                 raise Refusal(400, "INVALIDJOBSTATE", message)
+            _refuse_stale(job)
             if not job.is_uploaded:
                 # Worded by the stand-in: no record of an org's answer was found.
                 message = f"InvalidJobState : No data was uploaded to job {job.id[:15]}"
@@ -268,18 +310,17 @@ class IngestResults(IngestEndpoint):
         await job.settled.wait()
         name = next(r for r in RESULTS if r.lower() == result.lower())
         self.set_header("Content-Type", "text/csv")
-        with (job.folder / name).open("rb") as file:
-            for piece in _pieces(file):
-                self.write(piece)
-                try:
-                    await self.flush()
-                except StreamClosedError:
-                    return
+        await self.send_file(job.folder / name)
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(PIECE):
-        yield piece
+def _refuse_stale(job: Job) -> None:
+    if job.is_stale:
+        # Worded by the stand-in: the limit is documented, an org's answer was not found.
+        message = (
+            f"InvalidJobState : Job {job.id[:15]} was opened more than 24 hours ago: it takes no "
+            "data and cannot be closed"
+        )
+        raise Refusal(400, "INVALIDJOBSTATE", message)
 
 
 def _bad_value(value: object, name: str) -> str:

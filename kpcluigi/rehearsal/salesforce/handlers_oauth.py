@@ -6,7 +6,6 @@ import base64
 import binascii
 import hmac
 import secrets
-import time
 from typing import Any
 
 from kpcluigi.rehearsal.salesforce.endpoint import Endpoint
@@ -41,7 +40,7 @@ class Token(Endpoint):
                     "instance_url": self.org.url,
                     "id": f"{self.org.url}/id/{ORGANIZATION_ID}/{USER_ID}",
                     "token_type": "Bearer",
-                    "issued_at": str(int(time.time() * 1000)),
+                    "issued_at": str(int(self.org.clock.time() * 1000)),
                     "api_instance_url": "https://api.salesforce.com",
                 }
             )

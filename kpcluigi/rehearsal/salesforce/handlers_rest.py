@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
@@ -18,9 +19,16 @@ from kpcluigi.rehearsal.salesforce.endpoint import (
     Refusal,
 )
 from kpcluigi.rehearsal.salesforce.ids import to_18
-from kpcluigi.rehearsal.salesforce.org import READ_ONLY_OBJECTS
-from kpcluigi.rehearsal.salesforce.records import Saved, matching_ids, read, save, to_texts
-from kpcluigi.rehearsal.salesforce.schema import Field, SObject, quoted
+from kpcluigi.rehearsal.salesforce.org import READ_ONLY_OBJECTS, REST_ONLY_OBJECTS
+from kpcluigi.rehearsal.salesforce.records import (
+    Saved,
+    matching_ids,
+    not_writable,
+    read,
+    save,
+    to_texts,
+)
+from kpcluigi.rehearsal.salesforce.schema import SETUP_OWNER, Field, SObject, quoted
 
 BODY_ON_UPSERT_SINCE = 46.0
 """Since v46.0 an upsert that updates answers 200 and a body, before 204 (REST API Developer Guide,
@@ -81,7 +89,12 @@ class SObjects(Endpoint):
 
     async def get(self, version: str) -> None:
         listed = [
-            describe_global(o, self.base, is_writable=o.name not in READ_ONLY_OBJECTS)
+            describe_global(
+                o,
+                self.base,
+                is_writable=o.name not in READ_ONLY_OBJECTS,
+                is_updateable=o.name not in REST_ONLY_OBJECTS,
+            )
             for o in self.org.objects.values()
         ]
         self.answer({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": listed})
@@ -94,8 +107,14 @@ class Describe(Endpoint):
 
     async def get(self, version: str, sobject: str) -> None:
         found = self.the_object(sobject)
-        writable = found.name not in READ_ONLY_OBJECTS
-        self.answer(describe(found, self.base, is_writable=writable))
+        self.answer(
+            describe(
+                found,
+                self.base,
+                is_writable=found.name not in READ_ONLY_OBJECTS,
+                is_updateable=found.name not in REST_ONLY_OBJECTS,
+            )
+        )
 
 
 class RecordEndpoint(Endpoint):
@@ -126,7 +145,16 @@ class RecordEndpoint(Endpoint):
         objects = self.org.objects
         async with self.org.jobs.writers[sobject.name]:
             return await self.org.run(
-                lambda con: save(con, sobject, objects, texts, operation, match_field)
+                lambda con: save(
+                    con,
+                    sobject,
+                    objects,
+                    texts,
+                    operation,
+                    match_field,
+                    self.org.automations,
+                    self.org.clock.now(),
+                )
             )
 
     async def delete_record(self, sobject: SObject, record_id: str) -> None:
@@ -170,7 +198,13 @@ class Record(RecordEndpoint):
 
     async def patch(self, version: str, sobject: str, record_id: str) -> None:
         target = self.writable(sobject)
+        if target.name in REST_ONLY_OBJECTS:
+            label = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", target.name)
+            message = f"entity type cannot be updated: {label}"
+            raise Refusal(400, "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message, [])
         texts = to_texts(self.json_body(), target, self.org.objects)
+        if target.custom_setting and SETUP_OWNER.name in texts:
+            raise not_writable(SETUP_OWNER.name)
         if "Id" in texts:
             message = "The Id field should not be specified in the sobject data."
             raise Refusal(400, "INVALID_FIELD", message, ["Id"])

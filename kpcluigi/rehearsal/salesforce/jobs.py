@@ -8,6 +8,10 @@ A job's files stand in a folder of its own, which lives as long as the server:
 
     {job id}/upload.csv           the data, as it came
     {job id}/successfulResults    and failedResults, unprocessedrecords: written at the end
+
+A job that has ended, and its results, are gone after 7 days; so is one that never ends, 7 days
+after it was made (limits cheat sheet, "Bulk API"; Salesforce Help 000386004, "Job and Batch Aging
+Rules").
 """
 
 from __future__ import annotations
@@ -19,18 +23,27 @@ import traceback
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from kpcluigi.rehearsal.salesforce.automations import Automation, Automations
 from kpcluigi.rehearsal.salesforce.batches import JobData
-from kpcluigi.rehearsal.salesforce.csvfile import CsvError
-from kpcluigi.rehearsal.salesforce.faults import Faults
-from kpcluigi.rehearsal.salesforce.ids import make_id
+from kpcluigi.rehearsal.salesforce.clock import DAY, OrgClock
+from kpcluigi.rehearsal.salesforce.csvfile import UNESCAPED_QUOTE, CsvError, count_rows
+from kpcluigi.rehearsal.salesforce.faults import Fault, Faults
+from kpcluigi.rehearsal.salesforce.ids import make_id, to_18
 from kpcluigi.rehearsal.salesforce.limits import BATCH_ROWS, Limits
 from kpcluigi.rehearsal.salesforce.schema import USER_ID, SObject
+
+OPEN_SECONDS = DAY
+"""How long a job takes data and can be closed (limits cheat sheet, "Bulk API"; Salesforce Help
+000386004: "You cannot create new batches for a job that is more than 24 hours old")."""
+KEPT_SECONDS = 7 * DAY
+LOOKS_AT_A_HELD_JOB = 0.02
+"""Seconds between two looks at whether a job that stays InProgress may go on."""
 
 UNFINISHED = frozenset({"Open", "UploadComplete", "InProgress"})
 QUEUED_SHARE = 0.25
@@ -49,11 +62,16 @@ class Job:
     column_delimiter: str
     api_version: float
     folder: Path
+    clock: OrgClock
     created: datetime
     changed: datetime
     state: str = "Open"
     is_uploading: bool = False
     is_uploaded: bool = False
+    is_packed: bool = False
+    """The data came compressed and was taken as it came."""
+    rows: int | None = None
+    """Rows of the data, once they were counted."""
     processed: int = 0
     failed: int = 0
     error_message: str = ""
@@ -71,9 +89,25 @@ class Job:
     def is_finished(self) -> bool:
         return self.state not in UNFINISHED
 
+    @property
+    def is_stale(self) -> bool:
+        """Open for too long: it takes no data any more and cannot be closed."""
+        return self.clock.time() - self.created.timestamp() >= OPEN_SECONDS
+
+    @property
+    def is_gone(self) -> bool:
+        since = self.changed if self.is_finished else self.created
+        return self.clock.time() - since.timestamp() >= KEPT_SECONDS
+
     def enter(self, state: str) -> None:
         self.state = state
-        self.changed = datetime.now(UTC)
+        self.changed = self.clock.now()
+
+    def count_uploaded(self) -> int:
+        """How many rows the data has."""
+        if self.rows is None:
+            self.rows = 0 if self.is_packed else count_rows(self.data)
+        return self.rows
 
     def closed_body(self) -> dict[str, Any]:
         """The answer to a PATCH: recorded without contentUrl, lineEnding, delimiter, jobType."""
@@ -136,6 +170,8 @@ class Jobs:
         pool: ThreadPoolExecutor,
         limits: Limits,
         faults: Faults,
+        automations: Automations,
+        clock: OrgClock,
         folder: Path,
         *,
         latency: float,
@@ -146,6 +182,8 @@ class Jobs:
         self._pool = pool
         self._limits = limits
         self._faults = faults
+        self._automations = automations
+        self._clock = clock
         self._folder = folder
         self._latency = latency
         self._batch_latency = batch_latency
@@ -153,9 +191,11 @@ class Jobs:
         self._number = 0
         self.writers: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One for each object; who writes its table holds it."""
-        self.by_id: dict[str, Job] = {}
+        self._by_id: dict[str, Job] = {}
+        self._uploaded: dict[str, Job] = {}
         self.created = 0
         self.peak_open = 0
+        self.batches = 0
         self.rows = 0
 
     def create(
@@ -172,21 +212,55 @@ class Jobs:
         job_id = make_id("750", self._number)
         folder = self._folder / job_id
         folder.mkdir()
-        now = datetime.now(UTC)
+        now = self._clock.now()
         job = Job(
             job_id, operation, sobject, external_id_field, line_ending, column_delimiter,
-            api_version, folder, now, now,
+            api_version, folder, self._clock, now, now,
         )  # fmt: skip
-        self.by_id[job_id] = job
+        self._by_id[job_id] = job
         self.created += 1
         self.peak_open = max(self.peak_open, self.open_count())
         return job
 
+    def find(self, given: str) -> Job | None:
+        """The job of this id of 15 or 18 characters, unless it is gone."""
+        job = self._by_id.get(to_18(given) or "")
+        if job is not None and job.is_gone:
+            self.delete(job)
+            return None
+        return job
+
+    def present(self) -> list[Job]:
+        """Every job that is not gone, in the order of their creation."""
+        return [job for job in list(self._by_id.values()) if not job.is_gone]
+
     def open_count(self) -> int:
-        return sum(not job.is_finished for job in list(self.by_id.values()))
+        return sum(not job.is_finished for job in self.present())
 
     def states(self) -> dict[str, int]:
-        return dict(Counter(job.state for job in list(self.by_id.values())))
+        return dict(Counter(job.state for job in self.present()))
+
+    def open_with_data(self) -> list[str]:
+        """Jobs that hold data and were not closed."""
+        return [job.id for job in self.present() if job.state == "Open" and job.is_uploaded]
+
+    def uploaded_rows(self) -> dict[str, int]:
+        """Rows of each job that got data since the start or the last reset, gone ones too."""
+        return {job.id: job.count_uploaded() for job in list(self._uploaded.values())}
+
+    def reset(self) -> None:
+        """Count from zero; the jobs stay."""
+        self._uploaded.clear()
+        self.created = 0
+        self.batches = 0
+        self.rows = 0
+        self.peak_open = self.open_count()
+
+    def take_data(self, job: Job) -> None:
+        """The job's data is complete."""
+        job.is_uploading = False
+        job.is_uploaded = True
+        self._uploaded[job.id] = job
 
     def close(self, job: Job) -> None:
         """Queue the job for processing."""
@@ -205,7 +279,7 @@ class Jobs:
         """Forget the job. One that waits in the queue is not processed any more."""
         if not job.is_finished:
             job.enter("Aborted")
-        del self.by_id[job.id]
+        del self._by_id[job.id]
 
     async def stop(self) -> None:
         """Leave every job where it is."""
@@ -230,7 +304,7 @@ class Jobs:
         task.add_done_callback(ended)
 
     async def _process(self, job: Job) -> None:
-        fault = self._faults.take("job", job.object, job.id)
+        fault = await self._take_fault(job)
         latency = self._latency
         if fault is not None and fault.latency is not None:
             latency = fault.latency
@@ -239,43 +313,78 @@ class Jobs:
         if job.state != "Aborted":
             job.enter("InProgress")
             try:
+                if job.is_packed:
+                    raise CsvError(UNESCAPED_QUOTE)
+                if fault is not None and fault.unreadable:
+                    raise CsvError(fault.message or UNESCAPED_QUOTE)
                 await self._in_pool(
                     data.open, self._objects, job.object, job.operation, job.external_id_field,
                     job.line_ending, job.column_delimiter,
                 )  # fmt: skip
-                failure_after = fault.after_batches if fault and fault.job_state else None
-                await self._process_batches(job, data, latency, failure_after)
-                if fault is not None and fault.job_state and job.state != "Aborted":
-                    raise CsvError(fault.message)
+                job.rows = data.rows
+                await self._process_batches(job, data, latency, fault)
             except CsvError as error:
                 job.error_message = str(error)
         await self._settle(job, data)
 
+    async def _take_fault(self, job: Job) -> Fault | None:
+        if not self._faults.reads_data(job.object):
+            return self._faults.take("job", job.object, job.id)
+        fault: Fault | None = await self._in_pool(
+            self._faults.take, "job", job.object, job.id, job.data
+        )
+        return fault
+
     async def _process_batches(
-        self, job: Job, data: JobData, latency: float, failure_after: int | None
+        self, job: Job, data: JobData, latency: float, fault: Fault | None
     ) -> None:
         batches = -(-data.rows // BATCH_ROWS)
         pause = latency * (1 - QUEUED_SHARE) / max(batches, 1) + self._batch_latency
         if not batches:
             await asyncio.sleep(pause)
-        for batch in range(batches if failure_after is None else min(failure_after, batches)):
+        turn = min(fault.after_batches, batches) if fault and fault.job_state else None
+        for batch in range(batches):
+            if batch == turn:
+                await self._misbehave(job, fault)
             await asyncio.sleep(pause)
+            if job.operation != "delete" and self._automations.has(job.object):
+                automation = await self._in_pool(self._acting_automation, job)
+                await asyncio.sleep(automation.seconds_per_batch if automation else 0.0)
             if job.state == "Aborted":
                 return
-            if not self._limits.take_batch():
+            if not self._limits.batches.take():
                 data.forget_unprocessed()
                 raise CsvError("ExceededQuota : ApiBatchItems Limit exceeded")
             first = batch * BATCH_ROWS
             started = time.monotonic()
             async with self.writers[job.object]:
                 counts = await self._in_pool(
-                    data.process, first, first + BATCH_ROWS, job.object, self._faults
-                )
+                    data.process, first, first + BATCH_ROWS, job.object, self._faults,
+                    self._automations, self._clock,
+                )  # fmt: skip
             job.active_milliseconds += int(1000 * (time.monotonic() - started))
             job.processed += counts.processed
             job.failed += counts.failed
-            job.changed = datetime.now(UTC)
+            job.changed = self._clock.now()
+            self.batches += 1
             self.rows += counts.processed
+        if turn == batches:
+            await self._misbehave(job, fault)
+
+    async def _misbehave(self, job: Job, fault: Fault | None) -> None:
+        """Do to the job what the fault says."""
+        if fault is None or job.state == "Aborted":
+            return
+        if fault.job_state == "Failed":
+            raise CsvError(fault.message)
+        if fault.job_state == "Aborted":
+            job.enter("Aborted")
+        while fault.job_state == "InProgress" == job.state and not fault.is_disarmed:
+            await asyncio.sleep(LOOKS_AT_A_HELD_JOB)
+
+    def _acting_automation(self, job: Job) -> Automation | None:
+        with self._con.cursor() as con:
+            return self._automations.acting(con, job.object)
 
     async def _settle(self, job: Job, data: JobData) -> None:
         """Write the result files, then show the final state."""

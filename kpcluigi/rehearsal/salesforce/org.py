@@ -16,7 +16,15 @@ from typing import Any, TypeVar
 
 import duckdb
 
+from kpcluigi.rehearsal.salesforce.automations import (
+    BYPASS_PERMISSION_SET,
+    BYPASS_SETTING,
+    Automation,
+    Automations,
+)
+from kpcluigi.rehearsal.salesforce.clock import OrgClock
 from kpcluigi.rehearsal.salesforce.faults import Faults
+from kpcluigi.rehearsal.salesforce.ids import make_id
 from kpcluigi.rehearsal.salesforce.jobs import Jobs
 from kpcluigi.rehearsal.salesforce.limits import Limits
 from kpcluigi.rehearsal.salesforce.schema import (
@@ -56,12 +64,46 @@ SYSTEM_OBJECTS = (
             Field("Name", "string", length=121),
             Field("Email", "email", length=128),
             Field("IsActive", "boolean"),
+            Field("ProfileId", "reference", reference_to="Profile", relationship="Profile"),
         ),
         "005",
     ),
+    SObject("Profile", (Field("Name", "string", length=255),), "00e"),
+    SObject(
+        "PermissionSet",
+        (
+            Field("Name", "string", length=80, unique=True),
+            Field("Label", "string", length=80),
+        ),
+        "0PS",
+    ),
+    SObject(
+        "PermissionSetAssignment",
+        (
+            Field(
+                "AssigneeId",
+                "reference",
+                required=True,
+                reference_to="User",
+                relationship="Assignee",
+            ),
+            Field(
+                "PermissionSetId",
+                "reference",
+                required=True,
+                reference_to="PermissionSet",
+                relationship="PermissionSet",
+            ),
+        ),
+        "0Pa",
+    ),
     SObject("ScratchOrgInfo", (Field("OrgName", "string", length=80),), "2SR"),
 )
-READ_ONLY_OBJECTS = frozenset(sobject.name for sobject in SYSTEM_OBJECTS)
+REST_ONLY_OBJECTS = frozenset({"PermissionSetAssignment"})
+"""Bulk has no access to them; made and deleted by REST, and never updated (Object Reference,
+"PermissionSetAssignment", Supported Calls)."""
+READ_ONLY_OBJECTS = frozenset(sobject.name for sobject in SYSTEM_OBJECTS) - REST_ONLY_OBJECTS
+PROFILE_ID = make_id("00e", 1)
 USERNAME = "integration@standin.example"
 
 
@@ -75,6 +117,8 @@ class Settings:
     batch_latency: float
     daily_batches: int
     daily_requests: int
+    session_seconds: float
+    gzip: str
 
 
 class Org:
@@ -89,7 +133,9 @@ class Org:
         self.con.execute("SET TimeZone = 'UTC'")
         self.objects = self._load_objects()
         self.faults = Faults()
-        self.limits = Limits(settings.daily_requests, settings.daily_batches)
+        self.automations = Automations(self.objects)
+        self.clock = OrgClock()
+        self.limits = Limits(settings.daily_requests, settings.daily_batches, self.clock)
         self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="duckdb")
         self._folder = tempfile.TemporaryDirectory(
             prefix=f"{database.stem}-jobs-", dir=database.parent
@@ -101,12 +147,15 @@ class Org:
             self.pool,
             self.limits,
             self.faults,
+            self.automations,
+            self.clock,
             self.folder,
             latency=settings.latency,
             batch_latency=settings.batch_latency,
         )
         self.cursors: dict[str, Cursor] = {}
-        self._sessions: set[str] = set()
+        self._sessions: dict[str, float] = {}
+        """When each session ends."""
         self._lock = threading.Lock()
         self._log: list[dict[str, Any]] = []
         self._calls: Counter[str] = Counter()
@@ -130,17 +179,17 @@ class Org:
         """A new access token: org id, "!", secret."""
         token = f"{ORGANIZATION_ID[:15]}!{secrets.token_urlsafe(60).replace('-', '.')}"
         with self._lock:
-            self._sessions.add(token)
+            self._sessions[token] = self.clock.time() + self.settings.session_seconds
             self._tokens += 1
         return token
 
     def is_session(self, token: str) -> bool:
         with self._lock:
-            return token in self._sessions
+            return self._sessions.get(token, 0.0) > self.clock.time()
 
     def end_session(self, token: str) -> None:
         with self._lock:
-            self._sessions.discard(token)
+            self._sessions.pop(token, None)
 
     def note(self, kind: str, entry: dict[str, Any]) -> None:
         """Count a request and put it in the log."""
@@ -154,13 +203,20 @@ class Org:
             calls = dict(self._calls)
             requests = len(self._log)
             tokens = self._tokens
+        with self.con.cursor() as con:
+            bypassed = self.automations.is_bypassed(con)
         return {
+            "automation_bypassed": bypassed,
+            "automation_rejected": self.automations.rejected,
             "open_jobs": self.jobs.open_count(),
+            "open_with_data": self.jobs.open_with_data(),
+            "uploaded_rows": self.jobs.uploaded_rows(),
             "peak_open_jobs": self.jobs.peak_open,
             "jobs": self.jobs.created,
             "jobs_by_state": self.jobs.states(),
             "requests": requests,
-            "batches": self.limits.batches,
+            "batches": self.jobs.batches,
+            "batches_in_24h": self.limits.batches.used,
             "rows": self.jobs.rows,
             "tokens": tokens,
             "uploads": calls.get("upload", 0),
@@ -178,16 +234,51 @@ class Org:
         self.faults.disarm()
 
     def reset(self) -> None:
-        """Counters and log to zero; records, jobs, sessions and faults stay."""
+        """Counters, allocations and log to zero; records, jobs, sessions, faults, automations and
+        the clock stay."""
         with self._lock:
             self._log.clear()
             self._calls.clear()
             self._tokens = 0
-            self.limits.requests = 0
-            self.limits.batches = 0
-            self.jobs.created = 0
-            self.jobs.rows = 0
-            self.jobs.peak_open = self.jobs.open_count()
+            self.limits.clear()
+            self.automations.reset()
+            self.jobs.reset()
+
+    def advance(self, seconds: float) -> dict[str, Any]:
+        """Move the org's clock on."""
+        self.clock.advance(seconds)
+        return {}
+
+    def use_batches(self, number: int) -> dict[str, Any]:
+        """Another user takes Bulk API batches, or gives some back."""
+        return {"used": self.limits.batches.use(number)}
+
+    def use_requests(self, number: int) -> dict[str, Any]:
+        """Another user makes API calls, or gives some back."""
+        return {"used": self.limits.requests.use(number)}
+
+    def automate(
+        self,
+        object: str,  # noqa: A002
+        error: str = "",
+        match: str = "",
+        seconds_per_batch: float = 0.0,
+        setting: str | None = None,
+        permission_set: str | None = None,
+        *,
+        remove: bool = False,
+    ) -> dict[str, Any]:
+        """Give an object an automation, or take it away."""
+        if remove:
+            self.automations.remove(object)
+            return {}
+        if setting is None and permission_set is None:
+            setting = BYPASS_SETTING if BYPASS_SETTING.split(".")[0] in self.objects else ""
+            permission_set = BYPASS_PERMISSION_SET
+        self.automations.put(
+            Automation(object, error, match, seconds_per_batch, setting or "", permission_set or "")
+        )
+        return {}
 
     async def close(self) -> None:
         """Stop the jobs and let go of the database."""
@@ -219,6 +310,13 @@ class Org:
                 "Name": "Integration User",
                 "Email": USERNAME,
                 "IsActive": True,
+                "ProfileId": PROFILE_ID,
+            },
+            "Profile": {"Id": PROFILE_ID, "Name": "Integration"},
+            "PermissionSet": {
+                "Id": make_id("0PS", 1),
+                "Name": BYPASS_PERMISSION_SET,
+                "Label": BYPASS_PERMISSION_SET.replace("_", " "),
             },
         }
         given = values.get(sobject.name)
@@ -226,6 +324,5 @@ class Org:
             names = ", ".join(given)
             marks = ", ".join("?" * len(given))
             self.con.execute(
-                f"INSERT INTO {sobject.table} ({names}, IsDeleted) VALUES ({marks}, false)",
-                list(given.values()),
+                f"INSERT INTO {sobject.table} ({names}) VALUES ({marks})", list(given.values())
             )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import duckdb
 
+from kpcluigi.rehearsal.salesforce.automations import Automations
 from kpcluigi.rehearsal.salesforce.endpoint import Refusal
 from kpcluigi.rehearsal.salesforce.field_rules import NULL_MARK, Column, to_columns
 from kpcluigi.rehearsal.salesforce.rows import RowRules
@@ -46,11 +48,7 @@ def to_texts(body: dict[str, Any], sobject: SObject, objects: dict[str, SObject]
     columns, unknown = to_columns(list(texts), sobject, objects)
     for name in unknown:
         if sobject.field(name) is not None:
-            message = (
-                f"Unable to create/update fields: {name}. Please check the security settings of "
-                "this field and verify that it is read/write for your profile or permission set."
-            )
-            raise Refusal(400, "INVALID_FIELD_FOR_INSERT_UPDATE", message, [name])
+            raise not_writable(name)
         message = f"No such column '{name}' on sobject of type {sobject.name}"
         raise Refusal(400, "INVALID_FIELD", message)
     for column in columns:
@@ -60,6 +58,15 @@ def to_texts(body: dict[str, Any], sobject: SObject, objects: dict[str, SObject]
     return texts
 
 
+def not_writable(name: str) -> Refusal:
+    """The refusal of a field that exists and cannot be set."""
+    message = (
+        f"Unable to create/update fields: {name}. Please check the security settings of this field "
+        "and verify that it is read/write for your profile or permission set."
+    )
+    return Refusal(400, "INVALID_FIELD_FOR_INSERT_UPDATE", message, [name])
+
+
 def save(
     con: duckdb.DuckDBPyConnection,
     sobject: SObject,
@@ -67,6 +74,8 @@ def save(
     texts: dict[str, str],
     operation: str,
     match_field: str,
+    automations: Automations,
+    now: datetime,
 ) -> Saved:
     """Apply the row rules to one record and save it.
 
@@ -82,14 +91,31 @@ def save(
     con.execute("CREATE TEMP TABLE outcome (r BIGINT, id VARCHAR, created BOOLEAN, error VARCHAR)")
     rules = RowRules(sobject, columns, operation, match_field, objects)
     rules.check(con, 0, 1)
+    automation = automations.acting(con, sobject.name)
+    if automation is not None:
+        automations.reject(con, automation)
     row = con.execute("SELECT error FROM batch").fetchone()
     assert row is not None
     if row[0] is not None:
         raise _refusal(row[0], columns, texts)
-    rules.save(con)
+    if sobject.name == "PermissionSetAssignment":
+        _refuse_duplicate_assignment(con, texts)
+    rules.save(con, now)
     outcome = con.execute("SELECT id, created FROM outcome").fetchone()
     assert outcome is not None
     return Saved(*outcome)
+
+
+def _refuse_duplicate_assignment(con: duckdb.DuckDBPyConnection, texts: dict[str, str]) -> None:
+    ids = [texts[name][:15] for name in ("AssigneeId", "PermissionSetId")]
+    found = con.execute(
+        'SELECT 1 FROM "PermissionSetAssignment" '
+        "WHERE substr(AssigneeId, 1, 15) = ? AND substr(PermissionSetId, 1, 15) = ?",
+        ids,
+    ).fetchone()
+    if found is not None:
+        message = f"Duplicate PermissionSetAssignment. Assignee: {ids[0]}; Permission Set: {ids[1]}"
+        raise Refusal(400, "DUPLICATE_VALUE", message, [])
 
 
 def matching_ids(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import duckdb
 
@@ -30,8 +31,8 @@ from kpcluigi.rehearsal.salesforce.field_rules import (
 from kpcluigi.rehearsal.salesforce.ids import id_sql
 from kpcluigi.rehearsal.salesforce.schema import (
     READ_ONLY_FIELDS,
+    SETUP_OWNER,
     USER_ID,
-    UTC_NOW,
     SObject,
     literal,
     quoted,
@@ -78,8 +79,9 @@ class RowRules:
         """Make the table `batch` of the rows first <= r < after of `upload`."""
         con.execute(self._create_batch, [first, after])
 
-    def save(self, con: duckdb.DuckDBPyConnection) -> Counts:
-        """Write what no rule forbids, and note every row in `outcome`."""
+    def save(self, con: duckdb.DuckDBPyConnection, now: datetime) -> Counts:
+        """Write what no rule forbids as of `now` (UTC), and note every row in `outcome`."""
+        moment = f"TIMESTAMP '{now:%Y-%m-%d %H:%M:%S}'"
         con.execute("BEGIN")
         if self.operation == "delete":
             con.execute(
@@ -87,8 +89,8 @@ class RowRules:
                 "(SELECT existing FROM batch WHERE error IS NULL)"
             )
         else:
-            con.execute(self._insert_sql())
-            con.execute(self._update_sql())
+            con.execute(self._insert_sql(moment))
+            con.execute(self._update_sql(moment))
         con.execute("COMMIT")
         con.execute(
             "INSERT INTO outcome SELECT r, coalesce(existing, CASE WHEN error IS NULL "
@@ -121,7 +123,7 @@ class RowRules:
                 tables.append(self._parent_join(column, i))
                 values[i] = f"parent{i}.id AS v{i}"
                 errors.append(_parent_error(column, i))
-            elif column.field.unique:
+            if column.field.unique:
                 tables.append(self._unique_join(column, i))
                 errors.append(_unique_error(column, i, existing))
         if self.operation != "delete":
@@ -200,15 +202,17 @@ class RowRules:
         return errors
 
     def _parent_join(self, column: Column, i: int) -> str:
-        parent = self.objects[column.field.reference_to]
-        field = column.parent_field or parent.all_fields[0]
+        parents = [self.objects[name] for name in column.field.parents]
+        field = column.parent_field or parents[0].all_fields[0]
+        keys = f"SELECT Id, {quoted(field.name)} AS k FROM"
+        records = " UNION ALL ".join(f"{keys} {parent.table}" for parent in parents)
         same = key(field, f"v{i}")
-        stored = key(field, f"p.{quoted(field.name)}")
+        stored = key(field, "p.k")
         return f"""
             LEFT JOIN (
-                SELECT k, min(p.Id) AS id, count(*) AS n
-                FROM (SELECT DISTINCT {same} AS k FROM typed WHERE v{i} IS NOT NULL)
-                JOIN {parent.table} p ON {stored} = k GROUP BY k
+                SELECT g.k, min(p.Id) AS id, count(*) AS n
+                FROM (SELECT DISTINCT {same} AS k FROM typed WHERE v{i} IS NOT NULL) g
+                JOIN ({records}) p ON {stored} = g.k GROUP BY g.k
             ) parent{i} ON parent{i}.k = {same}"""
 
     def _unique_join(self, column: Column, i: int) -> str:
@@ -245,7 +249,7 @@ class RowRules:
             f"[' || {missing} || ']:' || replace({missing}, ', ', ',') || ' --' END"
         )
 
-    def _insert_sql(self) -> str:
+    def _insert_sql(self, moment: str) -> str:
         given = {column.field.name: i for i, column in enumerate(self.columns)}
         values = []
         for field in self.sobject.all_fields:
@@ -253,7 +257,7 @@ class RowRules:
                 values.append("new_id")
             elif field.name in READ_ONLY_FIELDS:
                 values.append(
-                    {"reference": literal(USER_ID), "boolean": "false"}.get(field.type, UTC_NOW)
+                    {"reference": literal(USER_ID), "boolean": "false"}.get(field.type, moment)
                 )
             elif field.name in given:
                 i = given[field.name]
@@ -268,7 +272,7 @@ class RowRules:
             "WHERE error IS NULL AND existing IS NULL ORDER BY r"
         )
 
-    def _update_sql(self) -> str:
+    def _update_sql(self, moment: str) -> str:
         """An empty value leaves the field alone, the null mark empties it."""
         changes = [
             f"{quoted(column.field.name)} = CASE WHEN c{i} IS NULL THEN "
@@ -277,8 +281,9 @@ class RowRules:
             for i, column in enumerate(self.columns)
             if i != self.match
         ]
-        changes += [f"{name} = {UTC_NOW}" for name in ("LastModifiedDate", "SystemModstamp")]
-        changes.append(f"LastModifiedById = {literal(USER_ID)}")
+        stamps = dict.fromkeys(("LastModifiedDate", "SystemModstamp"), moment)
+        stamps["LastModifiedById"] = literal(USER_ID)
+        changes += [f"{name} = {v}" for name, v in stamps.items() if self.sobject.field(name)]
         return (
             f"UPDATE {self.sobject.table} o SET {', '.join(changes)} FROM batch b "
             "WHERE o.Id = b.existing AND b.error IS NULL"
@@ -307,9 +312,13 @@ def _unique_error(column: Column, i: int, existing: str) -> str:
     name = column.field.name
     text = f"'DUPLICATE_VALUE:duplicate value found: {name} duplicates value on record with id: '"
     first = f"first_value(coalesce({existing}, new_id)) OVER (PARTITION BY {same} ORDER BY r)"
+    known = f"unique{i}.id"
+    if column.field == SETUP_OWNER:
+        # Recorded: of a custom setting the id shown is the owner's, not the record's.
+        known = f"v{i}"
     return (
         f"CASE WHEN unique{i}.id IS NOT NULL AND unique{i}.id IS DISTINCT FROM {existing} "
-        f"THEN {text} || substr(unique{i}.id, 1, 15) || ':--' "
+        f"THEN {text} || substr({known}, 1, 15) || ':--' "
         f"WHEN v{i} IS NOT NULL AND row_number() OVER (PARTITION BY {same} ORDER BY r) > 1 "
         f"THEN {text} || substr({first}, 1, 15) || ':--' END"
     )

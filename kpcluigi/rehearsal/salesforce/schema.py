@@ -3,7 +3,7 @@
 Every object is one table of the database file, named like the object and with one column per
 field, in the schema `main`. The catalogue stands beside it, in the schema `salesforce`:
 
-    salesforce.objects    name, key_prefix
+    salesforce.objects    name, key_prefix, custom_setting
     salesforce.fields     object, position, and one column for each attribute of `Field`
 
 Storage, by describe type:
@@ -45,9 +45,11 @@ class Field:
     type: describe type: string, textarea, double, boolean, date, datetime, email, picklist or
         reference.
     length: characters of a string, textarea, email or picklist.
+    values: of a restricted picklist, its values, separated by "|".
     precision, scale: digits of a double in all and after the point.
     required: nillable = false.
-    reference_to, relationship: of a lookup: "Account" and "Account__r".
+    reference_to, relationship: of a lookup: "Account" and "Account__r"; one that leads to several
+        objects has them separated by "|", and is not covered but by the record's Id.
     """
 
     name: str
@@ -61,10 +63,16 @@ class Field:
     case_sensitive: bool = False
     reference_to: str = ""
     relationship: str = ""
+    values: str = ""
 
     @property
     def custom(self) -> bool:
         return self.name.endswith("__c")
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The objects that a lookup leads to."""
+        return tuple(filter(None, self.reference_to.split("|")))
 
     @property
     def label(self) -> str:
@@ -92,11 +100,15 @@ class Field:
 
 @dataclass(frozen=True)
 class SObject:
-    """One object: its own fields, and the key prefix that its ids start with."""
+    """One object: its own fields, and the key prefix that its ids start with.
+
+    A hierarchy custom setting has at most one record for the org, each profile and each user.
+    """
 
     name: str
     fields: tuple[Field, ...]
     key_prefix: str
+    custom_setting: bool = False
 
     @property
     def custom(self) -> bool:
@@ -109,10 +121,12 @@ class SObject:
     @property
     def all_fields(self) -> tuple[Field, ...]:
         """System fields, then Name when it is not among the object's own, then its own."""
-        own = {field.name for field in self.fields}
-        return tuple(f for f in (*SYSTEM_FIELDS, default_name(self)) if f.name not in own) + (
-            self.fields
-        )
+        hidden = {field.name for field in self.fields} | LACKING.get(self.name, frozenset())
+        if self.custom_setting:
+            hidden |= {"OwnerId"}
+        system = (*SYSTEM_FIELDS, default_name(self))
+        own = (SETUP_OWNER, *self.fields) if self.custom_setting else self.fields
+        return tuple(f for f in system if f.name not in hidden) + own
 
     def field(self, name: str) -> Field | None:
         """The field of exactly this name."""
@@ -133,7 +147,31 @@ SYSTEM_FIELDS = (
     Field("LastModifiedById", "reference", length=18, required=True, reference_to="User"),
     Field("SystemModstamp", "datetime", required=True),
 )
-"""What every object has; the org fills them in."""
+"""What nearly every object has; the org fills them in."""
+
+LACKING = {
+    "Organization": frozenset({"OwnerId", "IsDeleted"}),
+    "PermissionSet": frozenset({"OwnerId", "IsDeleted"}),
+    "PermissionSetAssignment": frozenset(
+        {"OwnerId", "IsDeleted", "Name", "CreatedDate", "CreatedById"}
+        | {"LastModifiedDate", "LastModifiedById"}
+    ),
+    "Profile": frozenset({"OwnerId", "IsDeleted"}),
+    "User": frozenset({"OwnerId", "IsDeleted"}),
+}
+"""What these objects do not have (Object Reference, each object's fields)."""
+
+SETUP_OWNER = Field(
+    "SetupOwnerId",
+    "reference",
+    length=18,
+    required=True,
+    unique=True,
+    reference_to="Organization|Profile|User",
+    relationship="SetupOwner",
+)
+"""Whose a record of a hierarchy custom setting is. An org may put its own id into an empty one;
+here it has to be given."""
 
 READ_ONLY_FIELDS = frozenset(field.name for field in SYSTEM_FIELDS)
 
@@ -170,7 +208,10 @@ def create_object(con: duckdb.DuckDBPyConnection, sobject: SObject) -> None:
     """
     _check(sobject)
     _create_catalogue(con)
-    con.execute("INSERT INTO salesforce.objects VALUES (?, ?)", [sobject.name, sobject.key_prefix])
+    con.execute(
+        "INSERT INTO salesforce.objects VALUES (?, ?, ?)",
+        [sobject.name, sobject.key_prefix, sobject.custom_setting],
+    )
     for position, field in enumerate(sobject.fields):
         marks = ", ".join("?" * (2 + len(fields(Field))))
         values = [sobject.name, position, *astuple(field)]
@@ -214,11 +255,12 @@ def load_objects(con: duckdb.DuckDBPyConnection) -> dict[str, SObject]:
     _create_catalogue(con)
     names = ", ".join(quoted(f.name) for f in fields(Field))
     found = {}
-    for name, key_prefix in con.execute("FROM salesforce.objects ORDER BY name").fetchall():
+    listed = con.execute("FROM salesforce.objects ORDER BY name").fetchall()
+    for name, key_prefix, custom_setting in listed:
         rows = con.execute(
             f"SELECT {names} FROM salesforce.fields WHERE object = ? ORDER BY position", [name]
         ).fetchall()
-        found[name] = SObject(name, tuple(Field(*row) for row in rows), key_prefix)
+        found[name] = SObject(name, tuple(Field(*row) for row in rows), key_prefix, custom_setting)
     return found
 
 
@@ -247,7 +289,10 @@ def _create_catalogue(con: duckdb.DuckDBPyConnection) -> None:
     storage = {"str": "VARCHAR", "int": "INTEGER", "bool": "BOOLEAN"}
     columns = ", ".join(f"{quoted(f.name)} {storage[str(f.type)]}" for f in fields(Field))
     con.execute("CREATE SCHEMA IF NOT EXISTS salesforce")
-    con.execute("CREATE TABLE IF NOT EXISTS salesforce.objects (name VARCHAR, key_prefix VARCHAR)")
+    con.execute(
+        "CREATE TABLE IF NOT EXISTS salesforce.objects "
+        "(name VARCHAR, key_prefix VARCHAR, custom_setting BOOLEAN)"
+    )
     con.execute(
         "CREATE TABLE IF NOT EXISTS salesforce.fields "
         f"(object VARCHAR, position INTEGER, {columns})"
@@ -273,3 +318,5 @@ def _check(sobject: SObject) -> None:
             refuse(field, "a reference names its object and its relationship")
         if (field.external_id or field.unique) and not (field.is_text or field.type == "double"):
             refuse(field, f"a {field.type} is neither external id nor unique")
+        if field.values and field.type != "picklist":
+            refuse(field, f"a {field.type} has no values to choose from")

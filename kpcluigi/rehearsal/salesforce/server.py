@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import tornado.web
 from kpcluigi.rehearsal.salesforce import CLIENT_ID_VARIABLE, CLIENT_SECRET_VARIABLE
 from kpcluigi.rehearsal.salesforce.endpoint import Unknown
 from kpcluigi.rehearsal.salesforce.handlers_ingest import (
+    GZIP,
     IngestJob,
     IngestJobs,
     IngestResults,
@@ -129,6 +130,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-latency", type=float, default=0.0, help="and each of its batches")
     parser.add_argument("--daily-batches", type=int, default=15_000, help="DailyBulkApiBatches")
     parser.add_argument("--daily-requests", type=int, default=100_000, help="DailyApiRequests")
+    parser.add_argument("--session-seconds", type=float, default=7200, help="life of a token")
+    parser.add_argument("--gzip", choices=GZIP, default=GZIP[0], help="what an upload's gzip meets")
     given = parser.parse_args(argv)
     if not given.database.is_file():
         parser.error(f"{given.database} is not a file: make it with schema.create_object")
@@ -142,7 +145,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         batch_latency=given.batch_latency,
         daily_batches=given.daily_batches,
         daily_requests=given.daily_requests,
+        session_seconds=given.session_seconds,
+        gzip=given.gzip,
     )
     org = Org(given.database, settings)
     server = Server(org, given.port)
-    serve_until_stdin_closes(org, server.start(), server.stop)
+    actions: dict[str, Callable[..., Any]] = {
+        "advance": org.advance,
+        "automate": org.automate,
+        "use_batches": org.use_batches,
+        "use_requests": org.use_requests,
+    }
+    serve_until_stdin_closes(org, server.start(), server.stop, actions)

@@ -235,6 +235,10 @@ class _Compiler:
             reason += "'__r' after the custom relationship name. Please reference your WSDL or the "
             reason += "describe call for the appropriate names."
             raise self.invalid(path, reason)
+        if len(lookup.parents) > 1:
+            raise SoqlError(
+                "MALFORMED_QUERY", f"the stand-in does not cover a polymorphic lookup: {path}"
+            )
         parent = self.objects[lookup.reference_to]
         self.result.parents[lookup.relationship] = parent
         alias = quoted(lookup.relationship)

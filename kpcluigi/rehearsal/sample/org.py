@@ -1,5 +1,8 @@
 """The org that tables.toml asks for: its objects, and the accounts and stores they look up.
 
+Beside them stand the object that tracks files, and the hierarchy custom setting that orgs have
+their automation look at.
+
 What tables.toml does not say is decided here: a text of more than 255 characters is a long text
 area, every number has 18 digits, and an external id is unique whatever its case.
 """
@@ -43,6 +46,27 @@ STORE = SObject(
     ),
     "a00",
 )
+FILE_TRACKER = SObject(
+    "TMS_Daily_Sales_File__c",
+    (
+        Field("TMS_External_File_Ref__c", "string", length=255, external_id=True, unique=True),
+        Field(
+            "TMS_Status__c",
+            "picklist",
+            length=40,
+            values="Pending|Uploading|InProgress|Completed|CompletedWithErrors|Failed",
+        ),
+        Field("TMS_Object__c", "string", length=80),
+        Field("TMS_Rows__c", "double", precision=18),
+        Field("TMS_Rows_Failed__c", "double", precision=18),
+        Field("TMS_Job_Ids__c", "textarea", length=32_768),
+        Field("TMS_Message__c", "textarea", length=32_768),
+    ),
+    "aF0",
+)
+AUTOMATION_SETTING = SObject(
+    "KPC_Automation__c", (Field("Bypass_All__c", "boolean"),), "aS0", custom_setting=True
+)
 
 
 def write_org(path: Path, tables: Mapping[str, Table]) -> None:
@@ -60,7 +84,7 @@ def write_org(path: Path, tables: Mapping[str, Table]) -> None:
     if path.exists():
         raise FileExistsError(f"{path} exists; a new org goes into a new file")
     with duckdb.connect(path) as con:
-        for sobject in objects:
+        for sobject in (*objects, FILE_TRACKER, AUTOMATION_SETTING):
             create_object(con, sobject)
         insert_rows(con, "Account", _rows(("Tenant_Code__c", "Name"), names.tenants()))
         stores = _rows(("Store_Code__c", "Name", "tenant"), names.stores())
