@@ -192,8 +192,9 @@ def test_a_list_that_goes_in_circles_ends() -> None:
     body = {"done": False, "records": [], "nextRecordsUrl": "/x?queryLocator=again"}
     answer = reply(200, json.dumps(body).encode())
     with ScriptedServer(lambda asked: answer) as server, impatient(server.url) as client:
-        with pytest.raises(SalesforceError, match="came twice"):
+        with pytest.raises(SalesforceError, match="came twice") as circle:
             list(list_jobs(client))
+    assert not circle.value.passing
     assert len(server.asked) == 2
 
 
