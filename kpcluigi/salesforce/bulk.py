@@ -221,7 +221,7 @@ def list_jobs(
         following |= dict(parse_qsl(urlsplit(page["nextRecordsUrl"]).query))
         locator = following.get("queryLocator", "")
         if locator in seen:
-            raise SalesforceError(f"GET /jobs/ingest: the page {locator!r} came twice")
+            raise SalesforceError(f"GET /jobs/ingest: the page {locator!r} came twice", status=200)
         seen.add(locator)
 
 

@@ -154,7 +154,8 @@ def download_query_results(
                 return total
             if locator in seen:
                 raise SalesforceError(
-                    f"GET /jobs/query/{job_id}/results: the page {locator!r} came twice"
+                    f"GET /jobs/query/{job_id}/results: the page {locator!r} came twice",
+                    status=200,
                 )
             seen.add(locator)
 

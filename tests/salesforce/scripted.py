@@ -29,7 +29,15 @@ class Cut:
     data: bytes
 
 
-Script = Callable[[Asked], "bytes | Cut"]
+@dataclass(frozen=True)
+class Stalled:
+    """Bytes after which nothing more comes until the event, and then the end."""
+
+    data: bytes
+    until: threading.Event
+
+
+Script = Callable[[Asked], "bytes | Cut | Stalled"]
 
 
 def reply(status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> bytes:
@@ -59,8 +67,10 @@ class ScriptedServer:
                 )
                 asked.append(request)
                 said = script(request)
-                self.wfile.write(said.data if isinstance(said, Cut) else said)
-                self.close_connection = isinstance(said, Cut)
+                self.wfile.write(said if isinstance(said, bytes) else said.data)
+                self.close_connection = not isinstance(said, bytes)
+                if isinstance(said, Stalled):
+                    said.until.wait(60)
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 

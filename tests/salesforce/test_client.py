@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from kpcluigi.salesforce import (
     upload,
 )
 from tests.conftest import CLIENT_ID, CLIENT_SECRET
-from tests.salesforce.scripted import Asked, Cut, Script, ScriptedServer, reply
+from tests.salesforce.scripted import Asked, Cut, Script, ScriptedServer, Stalled, reply
 
 TOKEN = "00D5i0000000001!a.token.that.nobody.may.see"
 SECRET = "a-secret-that-nobody-may-see"
@@ -94,8 +95,8 @@ def test_an_upload_whose_answer_is_lost_is_not_sent_twice(
     org.arm(on="upload", reset=True)
     with pytest.raises(SalesforceError, match="no answer"):
         upload(client, job.id, b"External_ID__c,Note__c\n1,x\n")
-    assert sum(1 for entry in org.log() if entry["method"] == "PUT") == 1
     abort_job(client, job.id)
+    assert sum(1 for entry in org.log() if entry["method"] == "PUT") == 1
 
 
 def test_wrong_credentials_are_named_and_not_shown(org: SalesforceStandIn) -> None:
@@ -336,12 +337,16 @@ def test_login_and_token_are_not_replaced_by_a_netrc(
         assert limits(client)
 
 
-def test_an_endless_refusal_is_read_in_part_only() -> None:
-    size = 50_000_000
-    head = f"HTTP/1.1 400 Bad\r\nContent-Length: {size}\r\n\r\n".encode()
-    with ScriptedServer(lambda asked: Cut(head + b"x" * 200_000)) as server:
-        with impatient(server.url) as client, pytest.raises(SalesforceError) as refused:
-            limits(client)
+def test_of_an_endless_refusal_only_the_beginning_is_read() -> None:
+    head = b"HTTP/1.1 400 Bad\r\nContent-Length: 50000000\r\n\r\n"
+    enough = threading.Event()
+    with ScriptedServer(lambda asked: Stalled(head + b"x" * 200_000, enough)) as server:
+        start = time.monotonic()
+        with impatient(server.url, timeout=20) as client:
+            with pytest.raises(SalesforceError) as refused:
+                limits(client)
+        assert time.monotonic() - start < 10
+        enough.set()
     assert len(str(refused.value)) < 1500
     assert refused.value.status == 400
 

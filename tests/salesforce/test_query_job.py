@@ -213,8 +213,9 @@ def test_pages_that_go_in_circles_end(tmp_path: Path) -> None:
     org = QueryOrg()
     org.broken[1] = [page(0)]
     with ScriptedServer(org) as server, client_of(server) as client:
-        with pytest.raises(SalesforceError, match="came twice"):
+        with pytest.raises(SalesforceError, match="came twice") as circle:
             download_query_results(client, ID, tmp_path / "all.csv.gz")
+    assert not circle.value.passing
     assert not list(tmp_path.iterdir())
 
 

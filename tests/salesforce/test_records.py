@@ -66,8 +66,9 @@ def test_a_record_whose_answer_is_lost_is_not_created_twice(
 ) -> None:
     org.arm(on="record", reset=True, processed=True)
     with pytest.raises(SalesforceError, match="no answer") as lost:
-        create_record(client, "Thing__c", {"External_ID__c": "rec-4"})
+        create_record(client, "Thing__c", {"External_ID__c": "rec-4", "Note__c": "x"})
     assert lost.value.status == 0
+    assert note_of(client, "rec-4") is not None
     assert org.stats()["by_call"]["record"] == 1
 
 
