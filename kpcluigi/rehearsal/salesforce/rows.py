@@ -281,8 +281,12 @@ class RowRules:
             for i, column in enumerate(self.columns)
             if i != self.match
         ]
-        changes += [f"{name} = {moment}" for name in ("LastModifiedDate", "SystemModstamp")]
-        changes.append(f"LastModifiedById = {literal(USER_ID)}")
+        kept = {
+            "LastModifiedDate": moment,
+            "SystemModstamp": moment,
+            "LastModifiedById": literal(USER_ID),
+        }
+        changes += [f"{name} = {v}" for name, v in kept.items() if self.sobject.field(name)]
         return (
             f"UPDATE {self.sobject.table} o SET {', '.join(changes)} FROM batch b "
             "WHERE o.Id = b.existing AND b.error IS NULL"
