@@ -162,8 +162,12 @@ class Endpoint(tornado.web.RequestHandler):
 
     def json_body(self) -> dict[str, Any]:
         """The request's JSON object."""
+        return self.json_object(self.request.body)
+
+    def json_object(self, text: bytes) -> dict[str, Any]:
+        """A JSON object that came with the request."""
         try:
-            body = json.loads(self.request.body)
+            body = json.loads(text)
         except ValueError as error:
             raise Refusal(400, "JSON_PARSER_ERROR", f"Unexpected input: {error}") from error
         if not isinstance(body, dict):
