@@ -8,6 +8,7 @@
     rows.py        row rules: what becomes of one batch of 10,000 rows
     batches.py     batch after batch of a job, and its result files
     jobs.py        jobs, their states, the daily allocation of batches
+    query_jobs.py  query jobs, their states and the pages of their results
     soql.py        the grammar of SOQL; soql_sql.py runs it on DuckDB
     limits.py      what is used of the rolling 24 hours: API calls, batches, query jobs
     automations.py what rejects rows or slows batches unless it is bypassed
@@ -16,7 +17,7 @@
     records.py     single records by REST, through the same rules
     describe.py    objects and fields in the shape of a describe
     endpoint.py    what every request goes through: token, faults, log, errors
-    handlers_*.py  the resources: oauth, rest, ingest, query
+    handlers_*.py  the resources: oauth, rest, ingest, query, query_jobs
     server.py      the process
 
 Start it from a test or a rehearsal with `SalesforceStandIn`; drive it by the methods of `StandIn`.
@@ -46,6 +47,7 @@ class SalesforceStandIn(StandIn):
         batch_latency: seconds more for each batch of 10,000 rows.
         daily_batches: allocation of Bulk API batches (`DailyBulkApiBatches`).
         daily_requests: allocation of API calls (`DailyApiRequests`).
+        daily_query_jobs: allocation of Bulk API query jobs (`DailyBulkV2QueryJobs`).
         session_seconds: life of an access token.
         gzip: what an upload with Content-Encoding: gzip meets, since no record of an org's answer
             was found: "refused" (415), "accepted" (inflated; the size cap is on what comes out), or
@@ -63,6 +65,7 @@ class SalesforceStandIn(StandIn):
         batch_latency: float = 0.0,
         daily_batches: int = 15_000,
         daily_requests: int = 100_000,
+        daily_query_jobs: int = 10_000,
         session_seconds: float = 7200.0,
         gzip: Literal["refused", "accepted", "taken_raw"] = "refused",
     ) -> None:
@@ -75,6 +78,7 @@ class SalesforceStandIn(StandIn):
                 f"--batch-latency={batch_latency}",
                 f"--daily-batches={daily_batches}",
                 f"--daily-requests={daily_requests}",
+                f"--daily-query-jobs={daily_query_jobs}",
                 f"--session-seconds={session_seconds}",
                 f"--gzip={gzip}",
             ],

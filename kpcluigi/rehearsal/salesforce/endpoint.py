@@ -47,10 +47,39 @@ class Refusal(Exception):
 MAX_URI = 16_384
 """Characters of a request's URI (limits cheat sheet, "API Request Limits")."""
 
+JOBS_PAGE = 1000
+"""Jobs in one answer of a list (Bulk API 2.0 Developer Guide, "Get All Jobs")."""
+
 PIECE = 256 << 10
 """Bytes of a file that are sent at a time."""
 
 NOT_FOUND = "The requested resource does not exist"
+
+
+def bad_value(value: object, name: str) -> str:
+    """What the Bulk resources say of a value that a property or parameter does not take."""
+    return f"Invalid value: '{value}' supplied for property: '{name}'"
+
+
+def one_of(body: dict[str, Any], name: str, allowed: tuple[str, ...], default: str | None) -> str:
+    """A job's property that has one of few values."""
+    value = body.get(name, default)
+    if value not in allowed:
+        raise Refusal(400, "API_ERROR", bad_value("" if value is None else value, name))
+    return str(value)
+
+
+def page_of_jobs(bodies: list[dict[str, Any]], locator: str, path: str) -> dict[str, Any]:
+    """One page of a list of jobs."""
+    if not locator.isdigit() or int(locator) > len(bodies):
+        raise Refusal(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+    start = int(locator)
+    done = start + JOBS_PAGE >= len(bodies)
+    return {
+        "done": done,
+        "records": bodies[start : start + JOBS_PAGE],
+        "nextRecordsUrl": None if done else f"{path}?queryLocator={start + JOBS_PAGE}",
+    }
 
 
 def not_covered(what: str) -> Refusal:
@@ -133,8 +162,12 @@ class Endpoint(tornado.web.RequestHandler):
 
     def json_body(self) -> dict[str, Any]:
         """The request's JSON object."""
+        return self.json_object(self.request.body)
+
+    def json_object(self, text: bytes) -> dict[str, Any]:
+        """A JSON object that came with the request."""
         try:
-            body = json.loads(self.request.body)
+            body = json.loads(text)
         except ValueError as error:
             raise Refusal(400, "JSON_PARSER_ERROR", f"Unexpected input: {error}") from error
         if not isinstance(body, dict):

@@ -6,7 +6,8 @@ A fault is armed with `StandIn.arm(**fault)`, that is `POST /faults` on the cont
                | query | limits | describe | record | versions | query_job | query_results
                one kind of request; query_job is every call of a query job but its results
                any        any request
-               job        a job, when its processing begins
+               job        an ingest job, when its processing begins
+               query_processing   a query job, when its processing begins
                row        a row of a job that no rule forbids
     object     only for this object; a query has none
     match      only where this regular expression is found: in the path and query of a request, in
@@ -25,14 +26,14 @@ and one of these:
                `after_bytes`, in the middle (of a shorter one, at its end)
     delay      seconds that the answer waits; may stand beside status or reset
     row_error  (on "row") the row's sf__Error
-    job_state  (on "job"), when `after_batches` batches are processed
+    job_state  (on "job" and "query_processing"), when `after_batches` batches are processed
                "Failed"      with `message`
                "Aborted"     as by an administrator
                "InProgress"  it stays so until it is aborted, or the faults are disarmed: then it
                              goes on
     unreadable (on "job") a job in whose data this regular expression is found fails before its
                first row, as one with an unreadable row does; `message` replaces the text
-    latency    (on "job") seconds that the job takes instead of the server's
+    latency    (on the same) seconds that the job takes instead of the server's
 
 Examples:
 
@@ -63,6 +64,7 @@ REQUEST_KINDS = frozenset(
     | {"token", "userinfo", "query", "limits", "describe", "record", "versions"}
     | {"query_job", "query_results"}
 )
+NO_REQUESTS = frozenset({"job", "query_processing", "row"})
 BODIES = frozenset({"upload", "results", "query_results"})
 """What can break off in the middle."""
 
@@ -103,8 +105,9 @@ class Fault:
     is_disarmed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        if self.on not in REQUEST_KINDS | {"any", "job", "row"}:
-            raise ValueError(f"on={self.on!r} is not a kind of request, 'any', 'job' or 'row'")
+        if self.on not in REQUEST_KINDS | NO_REQUESTS | {"any"}:
+            others = ", ".join(sorted(NO_REQUESTS))
+            raise ValueError(f"on={self.on!r} is not a kind of request, nor any, {others}")
         if self.times == -1:
             self.times = None
         if self.status and self.status not in STATUS_BODIES:
@@ -117,12 +120,16 @@ class Fault:
             )
         if self.after_bytes is not None and (self.on not in BODIES or not self.reset):
             raise ValueError(f"after_bytes needs reset, on one of {', '.join(sorted(BODIES))}")
-        re.compile(self.match)
-        re.compile(self.unreadable)
+        try:
+            re.compile(self.match)
+            re.compile(self.unreadable)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
         self._chances = random.Random(self.seed)
         effects = {
             "row": bool(self.row_error),
             "job": bool(self.job_state or self.unreadable) or self.latency is not None,
+            "query_processing": bool(self.job_state) or self.latency is not None,
         }
         if not effects.get(self.on, bool(self.status or self.reset or self.delay)):
             raise ValueError(f"a fault on {self.on!r} has no effect")
@@ -189,7 +196,7 @@ class Faults:
             text: what `match` is looked for in.
             data: the file that `unreadable` is looked for in.
         """
-        kinds = {kind} if kind in ("job", "row") else {kind, "any"}
+        kinds = {kind} if kind in NO_REQUESTS else {kind, "any"}
         found = None
         with self._lock:
             for fault in self._armed:

@@ -6,10 +6,11 @@ from typing import Any
 
 import duckdb
 
-from kpcluigi.rehearsal.salesforce.endpoint import Endpoint, Refusal, not_covered
+from kpcluigi.rehearsal.salesforce.endpoint import Endpoint, Refusal
 from kpcluigi.rehearsal.salesforce.ids import make_id
+from kpcluigi.rehearsal.salesforce.schema import READ_ONLY_FIELDS, Field
 from kpcluigi.rehearsal.salesforce.soql import SoqlError, parse
-from kpcluigi.rehearsal.salesforce.soql_sql import PAGE, Cursor, compile_query
+from kpcluigi.rehearsal.salesforce.soql_sql import PAGE, Cursor, Statement, compile_query
 
 
 class RunQuery(Endpoint):
@@ -18,8 +19,6 @@ class RunQuery(Endpoint):
     kind = "query"
 
     async def get(self, version: str) -> None:
-        if self.get_query_argument("columns", "false") == "true":
-            raise not_covered("columns=true")
         text = self.get_query_argument("q", "", strip=False)
         if not text.strip():
             raise Refusal(400, "MALFORMED_QUERY", "A query string has to be specified")
@@ -27,6 +26,9 @@ class RunQuery(Endpoint):
             statement = compile_query(parse(text), self.org.objects)
         except SoqlError as error:
             raise Refusal(400, error.code, str(error)) from error
+        if self.get_query_argument("columns", "false") == "true":
+            self.answer(columns_body(statement))
+            return
         base = self.base
 
         def work(con: duckdb.DuckDBPyConnection) -> tuple[int, list[dict[str, Any]]]:
@@ -63,6 +65,61 @@ class NextRecords(Endpoint):
             lambda con: cursor.statement.page(con, int(start), cursor.total, base)
         )
         self.answer(page_body(locator, int(start), cursor.total, records, base))
+
+
+APEX_TYPES = {
+    "id": "Id",
+    "reference": "Id",
+    "double": "Double",
+    "boolean": "Boolean",
+    "date": "Date",
+    "datetime": "Datetime",
+}
+
+
+def columns_body(statement: Statement) -> dict[str, Any]:
+    """The answer to `columns=true`: what the columns are, and no records. Recorded by clients."""
+    query, sobject = statement.query, statement.sobject
+    columns: list[dict[str, Any]] = []
+    by_relationship: dict[str, dict[str, Any]] = {}
+    for relationship, name in statement.columns:
+        owner = statement.parents[relationship] if relationship else sobject
+        field = None if query.is_aggregate else owner.field(name)
+        column = _column(name, field)
+        if not relationship:
+            columns.append(column)
+        elif relationship in by_relationship:
+            by_relationship[relationship]["joinColumns"].append(column)
+        else:
+            joined = _column(relationship, None) | {"joinColumns": [column]}
+            by_relationship[relationship] = joined
+            columns.append(joined)
+    return {
+        "columnMetadata": columns,
+        "entityName": sobject.name,
+        "groupBy": bool(query.group_by),
+        "idSelected": ("", "Id") in statement.columns,
+        "keyPrefix": sobject.key_prefix,
+    }
+
+
+def _column(name: str, field: Field | None) -> dict[str, Any]:
+    """A column; one without a field is an aggregate or a relationship."""
+    writable = field is not None and field.name not in READ_ONLY_FIELDS
+    return {
+        "aggregate": field is None,
+        "apexType": None if field is None else APEX_TYPES.get(field.type, "String"),
+        "booleanType": field is not None and field.type == "boolean",
+        "columnName": name,
+        "custom": field is not None and field.custom,
+        "displayName": name,
+        "foreignKeyName": (field.relationship or None) if field else None,
+        "insertable": writable,
+        "joinColumns": [],
+        "numberType": field is not None and field.type == "double",
+        "textType": field is not None and field.is_text,
+        "updatable": writable,
+    }
 
 
 def page_body(

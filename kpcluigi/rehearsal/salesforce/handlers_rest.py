@@ -17,7 +17,9 @@ from kpcluigi.rehearsal.salesforce.endpoint import (
     OLDEST_VERSION,
     Endpoint,
     Refusal,
+    not_covered,
 )
+from kpcluigi.rehearsal.salesforce.field_rules import NULL_MARK
 from kpcluigi.rehearsal.salesforce.ids import to_18
 from kpcluigi.rehearsal.salesforce.org import READ_ONLY_OBJECTS, REST_ONLY_OBJECTS
 from kpcluigi.rehearsal.salesforce.records import (
@@ -33,6 +35,9 @@ from kpcluigi.rehearsal.salesforce.schema import SETUP_OWNER, Field, SObject, qu
 BODY_ON_UPSERT_SINCE = 46.0
 """Since v46.0 an upsert that updates answers 200 and a body, before 204 (REST API Developer Guide,
 "Insert or Update (Upsert) a Record Using an External ID")."""
+
+MAX_COLLECTION = 200
+"""Records in one call of /composite/sobjects (REST API Developer Guide, "sObject Collections")."""
 
 
 class Versions(Endpoint):
@@ -53,7 +58,7 @@ class Resources(Endpoint):
     kind = "versions"
 
     async def get(self, version: str) -> None:
-        names = ("jobs", "limits", "query", "sobjects")
+        names = ("composite", "jobs", "limits", "query", "sobjects")
         self.answer({name: f"{self.base}/{name}" for name in names})
 
 
@@ -229,18 +234,60 @@ class Record(RecordEndpoint):
         )
 
 
+class RecordCollection(RecordEndpoint):
+    """PATCH /composite/sobjects/{o}/{field}: upserts of at most 200 records, one by one."""
+
+    async def patch(self, version: str, sobject: str, field: str) -> None:
+        target = self.writable(sobject)
+        key = find_key(target, field)
+        body = self.json_body()
+        if body.get("allOrNone", False) is not False:
+            raise not_covered("allOrNone=true")
+        records = body.get("records")
+        if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
+            raise Refusal(400, "JSON_PARSER_ERROR", "records must be a list of objects")
+        if len(records) > MAX_COLLECTION:
+            message = (
+                f"record limit reached. cannot submit more than {MAX_COLLECTION} records in this "
+                "call"
+            )
+            raise Refusal(400, "EXCEEDED_ID_LIMIT", message)
+        for record in records:
+            named = (record.get("attributes") or {}).get("type", "")
+            if self.org.find_object(str(named)) != target:
+                message = f"The attributes of each record must name the type {target.name}"
+                raise Refusal(400, "INVALID_TYPE", message)
+        rows = [to_texts(record, target, self.org.objects) for record in records]
+        self.answer([await self._upsert(target, row, key) for row in rows])
+
+    async def _upsert(self, target: SObject, row: dict[str, str], key: Field) -> dict[str, Any]:
+        try:
+            if row.get(key.name, NULL_MARK) == NULL_MARK:
+                message = f"{key.name} not specified"
+                raise Refusal(400, "MISSING_ARGUMENT", message, [key.name])
+            saved = await self.save(target, row, "upsert", key.name)
+        except Refusal as refusal:
+            error = {
+                "statusCode": refusal.code,
+                "message": refusal.message,
+                "fields": refusal.fields or [],
+            }
+            return {"success": False, "errors": [error]}
+        return saved.body()
+
+
 class RecordByExternalId(RecordEndpoint):
     """GET, PATCH and DELETE /sobjects/{o}/{field}/{value}."""
 
     async def get(self, version: str, sobject: str, field: str, value: str) -> None:
         target = self.the_object(sobject)
-        found = await self._one(target, self._key_field(target, field), unquote(value))
+        found = await self._one(target, find_key(target, field), unquote(value))
         if found is not None:
             await self.send_record(target, found)
 
     async def patch(self, version: str, sobject: str, field: str, value: str) -> None:
         target = self.writable(sobject)
-        key = self._key_field(target, field)
+        key = find_key(target, field)
         texts = to_texts(self.json_body(), target, self.org.objects)
         if key.name in texts or "Id" in texts:
             name = key.name if key.name in texts else "Id"
@@ -262,16 +309,9 @@ class RecordByExternalId(RecordEndpoint):
 
     async def delete(self, version: str, sobject: str, field: str, value: str) -> None:
         target = self.writable(sobject)
-        found = await self._one(target, self._key_field(target, field), unquote(value))
+        found = await self._one(target, find_key(target, field), unquote(value))
         if found is not None:
             await self.delete_record(target, found)
-
-    def _key_field(self, sobject: SObject, name: str) -> Field:
-        field = next((f for f in sobject.fields if f.name.lower() == name.lower()), None)
-        if field is None or not field.external_id:
-            message = f"Provided external ID field does not exist or is not accessible: {name}"
-            raise Refusal(404, "NOT_FOUND", message)
-        return field
 
     async def _one(self, sobject: SObject, key: Field, value: str) -> str | None:
         """The one matching id; None when the choices were answered."""
@@ -285,6 +325,15 @@ class RecordByExternalId(RecordEndpoint):
 
     def _answer_choices(self, sobject: SObject, ids: list[str]) -> None:
         self.answer([f"{self.base}/sobjects/{sobject.name}/{i}" for i in ids], 300)
+
+
+def find_key(sobject: SObject, name: str) -> Field:
+    """The external id field of this name, in any case."""
+    field = next((f for f in sobject.fields if f.name.lower() == name.lower()), None)
+    if field is None or not field.external_id:
+        message = f"Provided external ID field does not exist or is not accessible: {name}"
+        raise Refusal(404, "NOT_FOUND", message)
+    return field
 
 
 def _full_id(record_id: str) -> str:

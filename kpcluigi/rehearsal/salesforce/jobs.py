@@ -21,6 +21,7 @@ import sys
 import time
 import traceback
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -172,6 +173,7 @@ class Jobs:
         faults: Faults,
         automations: Automations,
         clock: OrgClock,
+        numbers: Iterator[int],
         folder: Path,
         *,
         latency: float,
@@ -188,7 +190,7 @@ class Jobs:
         self._latency = latency
         self._batch_latency = batch_latency
         self._tasks: set[asyncio.Task[None]] = set()
-        self._number = 0
+        self._numbers = numbers
         self.writers: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One for each object; who writes its table holds it."""
         self._by_id: dict[str, Job] = {}
@@ -208,8 +210,7 @@ class Jobs:
         api_version: float,
     ) -> Job:
         """A new job in state Open."""
-        self._number += 1
-        job_id = make_id("750", self._number)
+        job_id = make_id("750", next(self._numbers))
         folder = self._folder / job_id
         folder.mkdir()
         now = self._clock.now()

@@ -11,9 +11,6 @@ from kpcluigi.rehearsal.salesforce.clock import DAY, OrgClock
 BATCH_ROWS = 10_000
 """Rows in one internal batch of a Bulk API 2.0 job (Bulk API 2.0 Developer Guide, "Limits")."""
 
-DAILY_QUERY_JOBS = 10_000
-"""Bulk API 2.0 query jobs in 24 hours (limits cheat sheet, "Bulk API")."""
-
 
 class Allocation:
     """How much of an allocation was used in the 24 hours that end now."""
@@ -69,10 +66,12 @@ class Allocation:
 class Limits:
     """The allocations that the stand-in counts, as /limits and Sforce-Limit-Info show them."""
 
-    def __init__(self, daily_requests: int, daily_batches: int, clock: OrgClock) -> None:
+    def __init__(
+        self, daily_requests: int, daily_batches: int, daily_query_jobs: int, clock: OrgClock
+    ) -> None:
         self.requests = Allocation(daily_requests, clock)
         self.batches = Allocation(daily_batches, clock)
-        self.query_jobs = Allocation(DAILY_QUERY_JOBS, clock)
+        self.query_jobs = Allocation(daily_query_jobs, clock)
 
     def clear(self) -> None:
         """Nothing was used."""

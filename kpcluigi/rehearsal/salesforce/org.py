@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import tempfile
 import threading
@@ -27,6 +28,7 @@ from kpcluigi.rehearsal.salesforce.faults import Faults
 from kpcluigi.rehearsal.salesforce.ids import make_id
 from kpcluigi.rehearsal.salesforce.jobs import Jobs
 from kpcluigi.rehearsal.salesforce.limits import Limits
+from kpcluigi.rehearsal.salesforce.query_jobs import QueryJobs
 from kpcluigi.rehearsal.salesforce.schema import (
     ORGANIZATION_ID,
     USER_ID,
@@ -117,6 +119,7 @@ class Settings:
     batch_latency: float
     daily_batches: int
     daily_requests: int
+    daily_query_jobs: int
     session_seconds: float
     gzip: str
 
@@ -135,12 +138,24 @@ class Org:
         self.faults = Faults()
         self.automations = Automations(self.objects)
         self.clock = OrgClock()
-        self.limits = Limits(settings.daily_requests, settings.daily_batches, self.clock)
+        self.limits = Limits(
+            settings.daily_requests, settings.daily_batches, settings.daily_query_jobs, self.clock
+        )
         self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="duckdb")
         self._folder = tempfile.TemporaryDirectory(
             prefix=f"{database.stem}-jobs-", dir=database.parent
         )
         self.folder = Path(self._folder.name)
+        job_numbers = itertools.count(1)
+        self.query_jobs = QueryJobs(
+            self.con,
+            self.pool,
+            self.faults,
+            self.clock,
+            job_numbers,
+            self.folder,
+            latency=settings.latency,
+        )
         self.jobs = Jobs(
             self.con,
             self.objects,
@@ -149,6 +164,7 @@ class Org:
             self.faults,
             self.automations,
             self.clock,
+            job_numbers,
             self.folder,
             latency=settings.latency,
             batch_latency=settings.batch_latency,
@@ -283,6 +299,7 @@ class Org:
     async def close(self) -> None:
         """Stop the jobs and let go of the database."""
         await self.jobs.stop()
+        await self.query_jobs.stop()
         self.pool.shutdown()
         self.con.close()
         self._folder.cleanup()

@@ -25,12 +25,18 @@ from kpcluigi.rehearsal.salesforce.handlers_ingest import (
 )
 from kpcluigi.rehearsal.salesforce.handlers_oauth import Token, UserInfo
 from kpcluigi.rehearsal.salesforce.handlers_query import NextRecords, RunQuery
+from kpcluigi.rehearsal.salesforce.handlers_query_jobs import (
+    BulkQueryJob,
+    BulkQueryJobs,
+    BulkQueryResults,
+)
 from kpcluigi.rehearsal.salesforce.handlers_rest import (
     Describe,
     Limits,
     NewRecord,
     Record,
     RecordByExternalId,
+    RecordCollection,
     RecordCount,
     Resources,
     SObjects,
@@ -47,6 +53,7 @@ def application(org: Org) -> tornado.web.Application:
     shared = {"org": org}
     base = r"/services/data/v(?P<version>\d+\.\d)"
     job = base + r"/jobs/ingest/(?P<job_id>\w+)"
+    query_job = base + r"/jobs/query/(?P<query_job_id>\w+)"
     sobject = base + r"/sobjects/(?P<sobject>\w+)"
     routes: list[tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]] = [
         (r"/services/oauth2/token", Token, shared),
@@ -61,6 +68,14 @@ def application(org: Org) -> tornado.web.Application:
         (job, IngestJob, shared),
         (job + r"/batches", IngestUpload, shared),
         (job + "/" + RESULT, IngestResults, shared),
+        (base + r"/jobs/query", BulkQueryJobs, shared),
+        (query_job, BulkQueryJob, shared),
+        (query_job + r"/results", BulkQueryResults, shared),
+        (
+            base + r"/composite/sobjects/(?P<sobject>\w+)/(?P<field>\w+)",
+            RecordCollection,
+            shared,
+        ),
         (base + r"/sobjects", SObjects, shared),
         (sobject, NewRecord, shared),
         (sobject + r"/describe", Describe, shared),
@@ -130,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-latency", type=float, default=0.0, help="and each of its batches")
     parser.add_argument("--daily-batches", type=int, default=15_000, help="DailyBulkApiBatches")
     parser.add_argument("--daily-requests", type=int, default=100_000, help="DailyApiRequests")
+    parser.add_argument("--daily-query-jobs", type=int, default=10_000, help="DailyBulkV2QueryJobs")
     parser.add_argument("--session-seconds", type=float, default=7200, help="life of a token")
     parser.add_argument("--gzip", choices=GZIP, default=GZIP[0], help="what an upload's gzip meets")
     given = parser.parse_args(argv)
@@ -145,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         batch_latency=given.batch_latency,
         daily_batches=given.daily_batches,
         daily_requests=given.daily_requests,
+        daily_query_jobs=given.daily_query_jobs,
         session_seconds=given.session_seconds,
         gzip=given.gzip,
     )

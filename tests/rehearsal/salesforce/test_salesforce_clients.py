@@ -62,6 +62,15 @@ def test_bulk2_upsert_and_results(salesforce: Any) -> None:
     assert set(header.split(",")) == {"External_ID__c", "Store_Code__c"}
 
 
+def test_bulk2_query(salesforce: Any) -> None:
+    pages = salesforce.bulk2.Account.query(
+        "SELECT Tenant_Code__c FROM Account WHERE Rank__c < 3 ORDER BY Rank__c",
+        max_records=2,
+        wait=0,
+    )
+    assert list(pages) == ['"Tenant_Code__c"\n"T0"\n"T1"\n', '"Tenant_Code__c"\n"T2"\n']
+
+
 def test_the_bulk2_handler_alone(org: OrgClient) -> None:
     with requests.Session() as session:
         handler: Any = SFBulk2Handler(org.token(), f"{org.base}/jobs/", session=session)

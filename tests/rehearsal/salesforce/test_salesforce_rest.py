@@ -263,3 +263,112 @@ def test_limits_count_calls_and_batches(start_org: Callable[..., OrgClient]) -> 
     assert answers[5].headers["Sforce-Limit-Info"] == "api-usage=8/8"
     assert answers[6].status_code == 403
     assert answers[6].json()[0]["errorCode"] == "REQUEST_LIMIT_EXCEEDED"
+
+
+def test_a_restricted_picklist_takes_its_values_only(org: OrgClient) -> None:
+    path = "/sobjects/TMS_Daily_Sales_File__c/TMS_External_File_Ref__c/file-1"
+    body: dict[str, Any] = {"TMS_Status__c": "Uploading", "TMS_Rows__c": 12}
+    assert org.request("PATCH", path, json=body).status_code == 201
+    refused = org.request("PATCH", path + "?updateOnly=true", json={"TMS_Status__c": "Done"})
+    assert refused.status_code == 400
+    assert refused.json() == [
+        {
+            "message": "TMS Status: bad value for restricted picklist field: Done",
+            "errorCode": "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+            "fields": ["TMS_Status__c"],
+        }
+    ]
+    assert org.request("PATCH", path, json={"TMS_Status__c": None}).status_code == 200
+    job = org.load(
+        "TMS_External_File_Ref__c,TMS_Status__c\nfile-2,Failed\nfile-3,failed\n",
+        "TMS_Daily_Sales_File__c",
+        externalIdFieldName="TMS_External_File_Ref__c",
+    )
+    (row,) = org.rows(job["id"], "failedResults")
+    assert row["sf__Error"] == (
+        "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST:TMS Status: bad value for restricted picklist "
+        "field: failed:TMS_Status__c --"
+    )
+    described = org.request("GET", "/sobjects/TMS_Daily_Sales_File__c/describe").json()
+    status = next(f for f in described["fields"] if f["name"] == "TMS_Status__c")
+    assert status["restrictedPicklist"] is True
+    assert [v["value"] for v in status["picklistValues"]][-1] == "Failed"
+
+
+def test_the_columns_of_a_query(org: OrgClient) -> None:
+    def columns(soql: str) -> dict[str, Any]:
+        body: dict[str, Any] = org.request("GET", f"/query/?q={soql}&columns=true").json()
+        return body
+
+    body = columns(
+        "SELECT Id, Account__r.Name, Net_Amount__c, Account__r.Rank__c FROM KPS_Sales__c"
+    )
+    assert [column["columnName"] for column in body["columnMetadata"]] == [
+        "Id",
+        "Account__r",
+        "Net_Amount__c",
+    ]
+    joined = body["columnMetadata"][1]["joinColumns"]
+    assert [column["columnName"] for column in joined] == ["Name", "Rank__c"]
+    amount = body["columnMetadata"][2]
+    assert (amount["apexType"], amount["numberType"], amount["insertable"]) == (
+        "Double",
+        True,
+        True,
+    )
+    assert (body["entityName"], body["idSelected"], body["keyPrefix"]) == (
+        "KPS_Sales__c",
+        True,
+        "a01",
+    )
+    grouped = columns("SELECT Name, COUNT(Id) n FROM Account GROUP BY Name")
+    assert [c["aggregate"] for c in grouped["columnMetadata"]] == [True, True]
+    assert columns("SELECT COUNT() FROM Account")["columnMetadata"] == []
+
+
+def test_a_collection_is_upserted_record_by_record(org: OrgClient) -> None:
+    path = "/composite/sobjects/KPS_Sales__c/External_ID__c"
+
+    def record(**fields: Any) -> dict[str, Any]:
+        return {"attributes": {"type": "KPS_Sales__c"}, **fields}
+
+    def send(*records: dict[str, Any], **more: Any) -> requests.Response:
+        return org.request("PATCH", path, json={"records": list(records), **more})
+
+    answer = send(
+        record(External_ID__c="list-1", Remark__c="a"),
+        record(External_ID__c="list-2", Store_Code__c="x" * 21),
+        record(Remark__c="no key"),
+        allOrNone=False,
+    )
+    assert answer.status_code == 200
+    first, second, third = answer.json()
+    assert (first["success"], first["created"], first["errors"]) == (True, True, [])
+    assert second["success"] is False
+    assert second["errors"][0]["statusCode"] == "STRING_TOO_LONG"
+    assert second["errors"][0]["fields"] == ["Store_Code__c"]
+    assert third["errors"][0]["statusCode"] == "MISSING_ARGUMENT"
+    (again,) = send(record(External_ID__c="list-1", Remark__c="b")).json()
+    assert again == first | {"created": False}
+    assert org.value("SELECT Remark__c FROM KPS_Sales__c WHERE External_ID__c = 'list-1'") == "b"
+    for refused, code in (
+        (send(record(External_ID__c="x"), allOrNone=True), "STANDIN_NOT_COVERED"),
+        (send(*[record(External_ID__c="x")] * 201), "EXCEEDED_ID_LIMIT"),
+        (send({"External_ID__c": "x"}), "INVALID_TYPE"),
+        (send(record(External_ID__c="x", Nonsense__c=1)), "INVALID_FIELD"),
+    ):
+        assert refused.json()[0]["errorCode"] == code
+
+
+def test_record_ids_may_have_15_characters(org: OrgClient) -> None:
+    record_id = org.value("SELECT Id FROM Account WHERE Tenant_Code__c = 'T3'")
+    found = org.request("GET", f"/sobjects/Account/{record_id[:15]}?fields=Tenant_Code__c").json()
+    assert found["Tenant_Code__c"] == "T3"
+    soql = f"SELECT Tenant_Code__c FROM Account WHERE Id = '{record_id[:15]}'"
+    assert org.value(soql) == "T3"
+
+
+def test_every_version_since_31_is_served(org: OrgClient) -> None:
+    for version, status in (("31.0", 200), ("51.0", 200), ("66.0", 200), ("67.0", 404)):
+        url = org.base.replace("v66.0", f"v{version}")
+        assert org.session.get(f"{url}/limits", timeout=10).status_code == status
