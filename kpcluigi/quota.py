@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from typing import Any
 
 from kpcluigi.errors import CorruptMarkerError
 from kpcluigi.salesforce.quota import Allocation, Governor, Use, Wait, batches_of
+from kpcluigi.staging import alive
 
 TOLD_EVERY = timedelta(minutes=4)
 """How often one who waits says so, at least."""
@@ -153,9 +155,11 @@ def _names(path: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """One who waits: since when, for how many rows, and when it will look again."""
+    """One who waits: for how many rows, since when, and when it will look again."""
 
     name: str
+    host: str
+    pid: int
     rows: int
     since: datetime
     looks_at: datetime
@@ -221,7 +225,14 @@ class Admission:
             CorruptMarkerError: a journal or load marker cannot be read.
             SalesforceError: the org could not be asked.
         """
-        me = _Waiting(uuid.uuid4().hex, rows, since=self._now(), looks_at=_NEVER)
+        me = _Waiting(
+            name=uuid.uuid4().hex,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            rows=rows,
+            since=self._now(),
+            looks_at=_NEVER,
+        )
         told, told_at = "", me.since
         while True:
             with self._shared() as shared:
@@ -256,7 +267,9 @@ class Admission:
         shared.waiting = [
             other
             for other in shared.waiting
-            if other.name != me.name and other.looks_at + GRACE >= now
+            if other.name != me.name
+            and other.looks_at + GRACE >= now
+            and (other.host != me.host or alive(other.pid))
         ]
         allocation = self._refresh(shared, now)
         ahead = [o.rows for o in shared.waiting if (o.since, o.name) < (me.since, me.name)]
@@ -299,6 +312,8 @@ def _read_shared(path: Path) -> _Shared:
             waiting=[
                 _Waiting(
                     name=other["name"],
+                    host=other["host"],
+                    pid=other["pid"],
                     rows=other["rows"],
                     since=datetime.fromisoformat(other["since"]),
                     looks_at=datetime.fromisoformat(other["looks_at"]),

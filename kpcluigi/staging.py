@@ -112,7 +112,7 @@ class RunFolder:
         """Remove the temporary files of processes that no longer live."""
         for path in self.path.rglob(".*.tmp-*"):
             found = _TEMPORARY.match(path.name)
-            if found and not _alive(int(found[1])):
+            if found and not alive(int(found[1])):
                 path.unlink(missing_ok=True)
 
 
@@ -355,7 +355,8 @@ def verify_chunk(folder: TableFolder, manifest: ChunkManifest) -> None:
         )
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this host lives."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
