@@ -41,6 +41,8 @@ class Migration:
     root: Path
     tables: str = ""
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    """Environment variables, instead of the rehearsal's."""
 
     @property
     def folder(self) -> Path:
@@ -49,14 +51,14 @@ class Migration:
 
     def folders(self, pattern: str = "*") -> list[Path]:
         """The folders of its runs, oldest first."""
-        return sorted((self.root / "127.0.0.1").glob(pattern))
+        return sorted(p for p in (self.root / "127.0.0.1").glob(pattern) if p.is_dir())
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         only = ["--tables", self.tables] if self.tables else []
         with (self.root.parent / "luigi.log").open("ab") as log:
             process = subprocess.Popen(
                 [*COMMAND, *only, "--staging-root", str(self.root), *arguments],
-                env=self.rehearsal.environment,
+                env={**self.rehearsal.environment, **self.settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
