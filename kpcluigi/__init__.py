@@ -1,19 +1,24 @@
 """kpcluigi: Oracle's tenant-sales history into Salesforce, provably complete.
 
-This module is the front door of `luigi --module kpcluigi MigrateAll`: importing it makes the tasks
-known to Luigi, and does nothing else.
+This module is the front door of `luigi --module kpcluigi MigrateAll`: where Luigi imports it, the
+tasks become known to Luigi. Where a library of it is imported without Luigi, as in a notebook, they
+are left until one of them is named; they bring Luigi, the Oracle driver and polars along.
 """
 
-from kpcluigi.tasks import (
-    BulkUpload,
-    ExtractChunk,
-    LoadTable,
-    MigrateAll,
-    PlanChunks,
-    Preflight,
-    Reconcile,
-    SourceTotals,
-)
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING or "luigi" in sys.modules:
+    from kpcluigi.tasks import (
+        BulkUpload,
+        ExtractChunk,
+        LoadTable,
+        MigrateAll,
+        PlanChunks,
+        Preflight,
+        Reconcile,
+        SourceTotals,
+    )
 
 __all__ = [
     "BulkUpload",
@@ -25,3 +30,13 @@ __all__ = [
     "Reconcile",
     "SourceTotals",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """A task that is named before Luigi was there."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from kpcluigi import tasks
+
+    task: object = getattr(tasks, name)
+    return task

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from kpcluigi.errors import SalesforceError
 from kpcluigi.salesforce.client import Client
 from kpcluigi.salesforce.ids import to_18
-from kpcluigi.salesforce.polling import wait_until_ended
+from kpcluigi.salesforce.jobs import TERMINAL, change_state, created_at, wait_until_ended
 from kpcluigi.salesforce.streams import Pieces, stream_to_gzip
 
 ResultKind = Literal["successful", "failed", "unprocessed"]
@@ -27,7 +27,6 @@ RESULT_PATHS: dict[ResultKind, str] = {
     "failed": "failedResults",
     "unprocessed": "unprocessedrecords",
 }
-TERMINAL = frozenset({"JobComplete", "Failed", "Aborted"})
 UPLOAD_TIMEOUT = 660.0
 """Seconds; Salesforce itself gives a request 10 minutes (limits cheat sheet, "API Request
 Limits"), so that its own refusal comes first."""
@@ -72,7 +71,6 @@ class JobInfo:
     @classmethod
     def of(cls, body: dict[str, Any]) -> JobInfo:
         """A job from its JSON; a list and a PATCH answer with fewer fields than a GET."""
-        created = body.get("createdDate")
         return cls(
             id=body["id"],
             state=body["state"],
@@ -82,7 +80,7 @@ class JobInfo:
             object=body.get("object", ""),
             operation=body.get("operation", ""),
             created_by=body.get("createdById", ""),
-            created_at=datetime.fromisoformat(created).astimezone(UTC) if created else None,
+            created_at=created_at(body),
             retries=body.get("retries", 0),
             seconds=body.get("totalProcessingTime", 0) / 1000,
             api_seconds=body.get("apiActiveProcessingTime", 0) / 1000,
@@ -137,10 +135,14 @@ def upload(
             Either way this job cannot be given data again.
         TypeError: the body can be iterated only once.
     """
+    if isinstance(body, bytes):
+        body = Pieces([body])
+    elif isinstance(body, (list, tuple)):
+        body = Pieces(body)  # the HTTP library takes a list for the fields of a form
     client.call(
         "PUT",
         f"/jobs/ingest/{job_id}/batches",
-        data=Pieces(body) if isinstance(body, bytes) else body,
+        data=body,
         headers={
             "Content-Type": "text/csv; charset=UTF-8",
             **({"Content-Encoding": "gzip"} if compressed else {}),
@@ -156,7 +158,8 @@ def close_job(client: Client, job_id: str) -> None:
     Raises:
         SalesforceError: the job has no data, or was aborted (status 400, INVALIDJOBSTATE).
     """
-    _change_state(client, job_id, "UploadComplete", TERMINAL - {"Aborted"} | {"InProgress"})
+    later = {"InProgress", "JobComplete", "Failed"}
+    change_state(client, f"/jobs/ingest/{job_id}", "UploadComplete", later=later)
 
 
 def abort_job(client: Client, job_id: str) -> None:
@@ -165,16 +168,7 @@ def abort_job(client: Client, job_id: str) -> None:
     Raises:
         SalesforceError: the job has ended (status 400, INVALIDJOBSTATE).
     """
-    _change_state(client, job_id, "Aborted", ())
-
-
-def _change_state(client: Client, job_id: str, state: str, later: Collection[str]) -> None:
-    """A change whose answer is lost is asked for again, and refused because it was made."""
-    try:
-        client.call("PATCH", f"/jobs/ingest/{job_id}", json={"state": state})
-    except SalesforceError as error:
-        if error.status != 400 or job_info(client, job_id).state not in {state, *later}:
-            raise
+    change_state(client, f"/jobs/ingest/{job_id}", "Aborted")
 
 
 def delete_job(client: Client, job_id: str) -> None:

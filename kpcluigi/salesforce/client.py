@@ -165,8 +165,8 @@ class Client:
         """
         if isinstance(data, Iterator):
             raise TypeError(
-                "data can be iterated only once; pass bytes, a list, or an object whose "
-                "__iter__ begins anew"
+                "data can be iterated only once; pass bytes, or an object whose __iter__ begins "
+                "anew each time"
             )
         renewed = False
         attempt = 0

@@ -6,9 +6,9 @@ its trailer is there with the right checksum. The HTTP library checks the first 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 import requests
 import urllib3.exceptions
@@ -24,6 +24,7 @@ PIECE = 64 << 10
 BLOCK = 256 << 10
 INFLATED = 4 << 20
 """Bytes that are unpacked at once, however well they were packed."""
+GZIP_ERROR = cast(type[Exception], igzip_lib.error)  # a class that its stub declares an instance
 
 
 class BrokenOffError(Exception):
@@ -33,15 +34,16 @@ class BrokenOffError(Exception):
 class Pieces:
     """Bytes that are sent piece by piece, because a time-out counts for each piece."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    def __init__(self, blocks: Sequence[bytes]) -> None:
+        self._blocks = blocks
 
     def __len__(self) -> int:
-        return len(self._data)
+        return sum(map(len, self._blocks))
 
     def __iter__(self) -> Iterator[bytes]:
-        for start in range(0, len(self._data), PIECE):
-            yield self._data[start : start + PIECE]
+        for block in self._blocks:
+            for start in range(0, len(block), PIECE):
+                yield block[start : start + PIECE]
 
 
 def stream_to_gzip(client: Client, path: str, target: Path) -> None:
@@ -132,7 +134,7 @@ def _inflated(blocks: Iterator[bytes]) -> Iterator[bytes]:
                 member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
             try:
                 data = member.decompress(block, INFLATED)
-            except igzip_lib.error as error:
+            except GZIP_ERROR as error:
                 raise BrokenOffError(f"the answer is no sound gzip: {error}") from error
             block = b""
             if data:

@@ -1,13 +1,16 @@
-"""Waiting for a Bulk job of either kind."""
+"""What ingest jobs and query jobs have in common: their states, changing them, waiting."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
 
 from kpcluigi.errors import JobTimeoutError, SalesforceError
+from kpcluigi.salesforce.client import Client
 
+TERMINAL = frozenset({"JobComplete", "Failed", "Aborted"})
 GROWTH = 1.5
 
 
@@ -22,6 +25,30 @@ class Job(Protocol):
 
 
 J = TypeVar("J", bound=Job)
+
+
+def created_at(body: dict[str, Any]) -> datetime | None:
+    """A job's createdDate in UTC; it comes as 2023-01-17T14:20:03.000+0000."""
+    created = body.get("createdDate")
+    return datetime.fromisoformat(created).astimezone(UTC) if created else None
+
+
+def change_state(client: Client, job: str, state: str, *, later: Collection[str] = ()) -> None:
+    """Give a job a state. That it has it already, or a `later` one, is no error.
+
+    A change whose answer was lost is asked for again, and refused because it was made.
+
+    Args:
+        job: its path, such as /jobs/ingest/ID.
+
+    Raises:
+        SalesforceError: the job is in no state for that (status 400), or gone (404).
+    """
+    try:
+        client.call("PATCH", job, json={"state": state})
+    except SalesforceError as error:
+        if error.status != 400 or client.ask(job)["state"] not in {state, *later}:
+            raise
 
 
 def wait_until_ended(
