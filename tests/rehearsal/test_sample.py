@@ -393,3 +393,15 @@ def test_a_numeric_external_id_and_open_lengths_can_be_made() -> None:
 def test_importing_the_package_is_light() -> None:
     code = "import sys, kpcluigi.rehearsal.sample; sys.exit('duckdb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_org_has_the_file_tracker_and_the_setting(org: duckdb.DuckDBPyConnection) -> None:
+    tracker = load_objects(org)["TMS_Daily_Sales_File__c"]
+    key = tracker.field("TMS_External_File_Ref__c")
+    assert key == Field("TMS_External_File_Ref__c", "string", 255, external_id=True, unique=True)
+    status = tracker.field("TMS_Status__c")
+    assert status is not None
+    assert status.values.split("|")[:2] == ["Pending", "Uploading"]
+    setting = load_objects(org)["KPC_Automation__c"]
+    assert setting.custom_setting
+    assert setting.field("Bypass_All__c") == Field("Bypass_All__c", "boolean")

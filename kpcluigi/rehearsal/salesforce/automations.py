@@ -59,7 +59,10 @@ class Automations:
             raise ValueError(f"error={automation.error!r} is not CODE:message:FIELDS --")
         if not (automation.error or automation.seconds_per_batch > 0):
             raise ValueError("an automation without error and seconds_per_batch has no effect")
-        re.compile(automation.match)
+        try:
+            re.compile(automation.match)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
         if automation.setting:
             self._setting(automation.setting)
         with self._lock:

@@ -117,8 +117,11 @@ class Fault:
             )
         if self.after_bytes is not None and (self.on not in BODIES or not self.reset):
             raise ValueError(f"after_bytes needs reset, on one of {', '.join(sorted(BODIES))}")
-        re.compile(self.match)
-        re.compile(self.unreadable)
+        try:
+            re.compile(self.match)
+            re.compile(self.unreadable)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
         self._chances = random.Random(self.seed)
         effects = {
             "row": bool(self.row_error),

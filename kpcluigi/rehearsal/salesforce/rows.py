@@ -281,9 +281,12 @@ class RowRules:
             for i, column in enumerate(self.columns)
             if i != self.match
         ]
-        stamps = dict.fromkeys(("LastModifiedDate", "SystemModstamp"), moment)
-        stamps["LastModifiedById"] = literal(USER_ID)
-        changes += [f"{name} = {v}" for name, v in stamps.items() if self.sobject.field(name)]
+        kept = {
+            "LastModifiedDate": moment,
+            "SystemModstamp": moment,
+            "LastModifiedById": literal(USER_ID),
+        }
+        changes += [f"{name} = {v}" for name, v in kept.items() if self.sobject.field(name)]
         return (
             f"UPDATE {self.sobject.table} o SET {', '.join(changes)} FROM batch b "
             "WHERE o.Id = b.existing AND b.error IS NULL"

@@ -13,6 +13,7 @@ import requests
 
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
 from kpcluigi.rehearsal.salesforce.schema import Field, SObject, create_object, insert_rows
+from kpcluigi.rehearsal.sample.org import AUTOMATION_SETTING, FILE_TRACKER
 
 CLIENT_ID = "the-client"
 CLIENT_SECRET = "the secret+/="
@@ -72,9 +73,10 @@ STRICT = SObject(
 
 
 def build_database(path: Path) -> None:
-    """The four objects, with 50 accounts (two of one group) and 5 stores."""
+    """The four objects, with 50 accounts (two of one group) and 5 stores, and the sample org's own
+    objects for loading."""
     with duckdb.connect(path) as con:
-        for sobject in (ACCOUNT, STORE, SALES, STRICT):
+        for sobject in (ACCOUNT, STORE, SALES, STRICT, FILE_TRACKER, AUTOMATION_SETTING):
             create_object(con, sobject)
         insert_rows(
             con,

@@ -150,6 +150,104 @@ def test_a_job_can_be_slow(org: OrgClient) -> None:
     assert org.load(ROW + "slow-two,x\n")["totalProcessingTime"] < 400
 
 
+def test_a_share_of_the_requests_is_always_the_same(org: OrgClient) -> None:
+    seen = []
+    for seed in (3, 3, 4):
+        org.standin.disarm()
+        org.standin.arm(on="limits", status=503, share=0.3, seed=seed)
+        seen.append([org.request("GET", "/limits").status_code for _ in range(60)])
+    assert seen[0] == seen[1] != seen[2]
+    assert 6 <= seen[0].count(503) <= 30
+    org.standin.disarm()
+    org.standin.arm(on="limits", status=503, share=0)
+    org.standin.arm(on="info", status=503, share=1)
+    assert org.request("GET", "/limits").status_code == 200
+    job = org.new_job()
+    assert org.request("GET", f"/jobs/ingest/{job}").status_code == 503
+
+
+def test_a_download_can_break_off_in_the_middle(org: OrgClient) -> None:
+    job = org.load(ROW + "".join(f"part-{i},{'x' * 200}\n" for i in range(5_000)))["id"]
+    url = f"{org.base}/jobs/ingest/{job}/successfulResults"
+    plain = {"Accept-Encoding": "identity"}
+    whole = len(org.session.get(url, headers=plain, timeout=10).content)
+    for after_bytes in (600_000, whole + 1, 0):
+        org.standin.arm(on="results", reset=True, after_bytes=after_bytes)
+        with pytest.raises(requests.RequestException):
+            org.session.get(url, headers=plain, timeout=10)
+    assert len(org.result(job, "successfulResults")) == whole
+    entries = [e for e in org.standin.log() if e["path"].endswith("successfulResults")]
+    assert [e["status"] for e in entries] == [200, 0, 0, 0, 200]
+
+
+def test_an_upload_that_is_cut_at_its_end_has_no_effect(org: OrgClient) -> None:
+    job = org.new_job()
+    org.standin.arm(on="upload", reset=True, after_bytes=1_000_000)
+    with pytest.raises(requests.ConnectionError):
+        org.upload(job, ROW + "short,x\n")
+    assert job not in org.standin.stats()["open_with_data"]
+    assert org.upload(job, ROW + "short,x\n").status_code == 201
+    assert job in org.standin.stats()["open_with_data"]
+
+
+def test_a_job_can_stay_in_progress_until_it_is_aborted(org: OrgClient) -> None:
+    org.standin.arm(on="job", job_state="InProgress", after_batches=1)
+    job = org.new_job()
+    org.upload(job, ROW + "".join(f"stay-{i},x\n" for i in range(10_500)))
+    org.set_state(job, "UploadComplete")
+    while org.info(job)["numberRecordsProcessed"] < 10_000:
+        time.sleep(0.01)
+    assert org.info(job)["state"] == "InProgress"
+    assert org.set_state(job, "Aborted").status_code == 200
+    assert len(org.rows(job, "successfulResults")) == 10_000
+    assert len(org.rows(job, "unprocessedrecords")) == 500
+
+
+def test_a_job_that_stayed_in_progress_goes_on_when_faults_are_disarmed(org: OrgClient) -> None:
+    org.standin.arm(on="job", job_state="InProgress")
+    job = org.new_job()
+    org.upload(job, ROW + "go-on,x\n")
+    org.set_state(job, "UploadComplete")
+    while org.info(job)["state"] == "UploadComplete":
+        time.sleep(0.01)
+    before = org.info(job)
+    assert (before["state"], before["numberRecordsProcessed"]) == ("InProgress", 0)
+    org.standin.disarm()
+    after = org.wait(job)
+    assert (after["state"], after["numberRecordsProcessed"]) == ("JobComplete", 1)
+
+
+def test_an_administrator_can_abort_a_job(org: OrgClient) -> None:
+    org.standin.arm(on="job", job_state="Aborted", after_batches=1)
+    job = org.load(ROW + "".join(f"admin-{i},x\n" for i in range(10_500)))
+    assert (job["state"], job["numberRecordsProcessed"]) == ("Aborted", 10_000)
+    assert "errorMessage" not in job
+    assert len(org.rows(job["id"], "successfulResults")) == 10_000
+    assert len(org.rows(job["id"], "unprocessedrecords")) == 500
+
+
+def test_a_job_with_an_unreadable_row_fails_as_a_whole(org: OrgClient) -> None:
+    org.standin.arm(on="job", object="KPS_Sales__c", unreadable="poison,[a-z]", times=-1)
+    by_fault = org.load(ROW + "fine-1,x\npoison,x\n")
+    by_parser = org.load(ROW + 'fine-1,x\nbad,a"b\n')
+    for job in (by_fault, by_parser):
+        assert job["state"] == "Failed"
+        assert job["errorMessage"] == (
+            "InvalidBatch : Failed to parse CSV. Found unescaped quote. "
+            "A value with quote should be within a quote"
+        )
+        assert (job["numberRecordsProcessed"], job["numberRecordsFailed"]) == (0, 0)
+        assert org.rows(job["id"], "successfulResults") == []
+        assert org.rows(job["id"], "unprocessedrecords") == []
+    assert org.load(ROW + "fine-1,poison\n")["state"] == "JobComplete"
+
+
+def test_the_same_row_can_fail_twice_and_then_pass(org: OrgClient) -> None:
+    org.standin.arm(on="row", match="^twice-1$", times=2, row_error=LOCKED)
+    data = ROW + "twice-1,x\ntwice-2,x\n"
+    assert [org.load(data)["numberRecordsFailed"] for _ in range(3)] == [1, 1, 0]
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -155,10 +155,57 @@ def test_an_upload_of_anything_but_plain_csv_is_refused(org: OrgClient) -> None:
     answer = org.upload(job, ROW, **{"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()[0]["message"] == "InvalidJob : The only content type supported is CSV"
-    packed = gzip.compress(ROW.encode())
-    answer = org.upload(job, packed, **{"Content-Encoding": "gzip"})
-    assert answer.status_code in (400, 501)
+    answer = org.upload(job, b"x", **{"Content-Encoding": "br"})
+    assert answer.status_code == 501
     assert org.upload(job, ROW, **{"Content-Type": "text/csv; charset=UTF-8"}).status_code == 201
+
+
+PACKED = {"Content-Encoding": "gzip"}
+
+
+def test_a_gzip_upload_is_refused(org: OrgClient) -> None:
+    job = org.new_job()
+    answer = org.upload(job, gzip.compress((ROW + "gz,x\n").encode()), **PACKED)
+    assert (answer.status_code, answer.json()[0]["errorCode"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert job not in org.standin.stats()["open_with_data"]
+    assert org.upload(job, ROW + "gz,x\n").status_code == 201
+
+
+def test_a_gzip_upload_may_be_accepted(start_org: Callable[..., OrgClient]) -> None:
+    org = start_org(gzip="accepted")
+    header, rows = ROW.encode(), "".join(f"gz-{i},{i}\n" for i in range(60_000)).encode()
+
+    def pieces() -> Iterator[bytes]:
+        whole = gzip.compress(header) + gzip.compress(rows)
+        yield from (whole[i : i + 1000] for i in range(0, len(whole), 1000))
+
+    job = org.new_job()
+    assert org.upload(job, pieces(), **PACKED).status_code == 201
+    org.set_state(job, "UploadComplete")
+    assert org.wait(job)["numberRecordsProcessed"] == 60_000
+    assert org.standin.stats()["uploaded_rows"] == {job: 60_000}
+    soql = "SELECT Remark__c FROM KPS_Sales__c WHERE External_ID__c = 'gz-59999'"
+    assert org.value(soql) == "59999"
+
+    job = org.new_job()
+    whole = gzip.compress(header)
+    bomb = gzip.compress(bytes(113_000_000), compresslevel=1)
+    for broken in (b"not gzip", whole[:-5], whole + b"junk", whole[:-8] + bytes(8), bomb, b""):
+        answer = org.upload(job, broken, **PACKED)
+        assert (answer.status_code, answer.json()[0]["errorCode"]) == (400, "CLIENTINPUTERROR")
+        assert org.standin.stats()["open_with_data"] == []
+    assert org.upload(job, ROW + "gz,x\n").status_code == 201
+
+
+def test_a_gzip_upload_may_be_taken_for_csv(start_org: Callable[..., OrgClient]) -> None:
+    org = start_org(gzip="taken_raw")
+    job = org.new_job()
+    assert org.upload(job, gzip.compress((ROW + "gz,x\n").encode()), **PACKED).status_code == 201
+    org.set_state(job, "UploadComplete")
+    info = org.wait(job)
+    assert (info["state"], info["numberRecordsProcessed"]) == ("Failed", 0)
+    assert info["errorMessage"].startswith("InvalidBatch : Failed to parse CSV.")
+    assert org.load(ROW + "gz,x\n")["state"] == "JobComplete"
 
 
 def test_an_upload_over_150_mb_of_base64_is_refused(org: OrgClient) -> None:
@@ -287,6 +334,26 @@ def test_batches_over_the_daily_allocation_are_not_recorded(
     assert org.rows(job["id"], "unprocessedrecords") == []
     limits = org.request("GET", "/limits").json()
     assert limits["DailyBulkApiBatches"] == {"Max": 3, "Remaining": 0}
+
+
+def test_stats_tell_what_was_uploaded(org: OrgClient) -> None:
+    quoted, bare, header = org.new_job(), org.new_job(), org.new_job()
+    org.upload(quoted, ROW + 'up-1,"a\nb ""c\n"""\nup-2,"x\ny"\n')
+    org.upload(bare, ROW + "up-3,x\nup-4,y")
+    org.upload(header, ROW)
+    stats = org.standin.stats()
+    assert stats["uploaded_rows"] == {quoted: 2, bare: 2, header: 0}
+    assert stats["open_with_data"][-3:] == [quoted, bare, header]
+    org.set_state(quoted, "UploadComplete")
+    org.wait(quoted)
+    org.set_state(bare, "Aborted")
+    org.request("DELETE", f"/jobs/ingest/{bare}")
+    stats = org.standin.stats()
+    assert stats["uploaded_rows"] == {quoted: 2, bare: 2, header: 0}
+    assert stats["open_with_data"][-1] == header
+    assert not {quoted, bare} & set(stats["open_with_data"])
+    org.standin.reset()
+    assert org.standin.stats()["uploaded_rows"] == {}
 
 
 def test_many_jobs_at_once(org: OrgClient) -> None:

@@ -263,3 +263,33 @@ def test_limits_count_calls_and_batches(start_org: Callable[..., OrgClient]) -> 
     assert answers[5].headers["Sforce-Limit-Info"] == "api-usage=8/8"
     assert answers[6].status_code == 403
     assert answers[6].json()[0]["errorCode"] == "REQUEST_LIMIT_EXCEEDED"
+
+
+def test_a_restricted_picklist_takes_its_values_only(org: OrgClient) -> None:
+    path = "/sobjects/TMS_Daily_Sales_File__c/TMS_External_File_Ref__c/file-1"
+    body: dict[str, Any] = {"TMS_Status__c": "Uploading", "TMS_Rows__c": 12}
+    assert org.request("PATCH", path, json=body).status_code == 201
+    refused = org.request("PATCH", path + "?updateOnly=true", json={"TMS_Status__c": "Done"})
+    assert refused.status_code == 400
+    assert refused.json() == [
+        {
+            "message": "TMS Status: bad value for restricted picklist field: Done",
+            "errorCode": "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+            "fields": ["TMS_Status__c"],
+        }
+    ]
+    assert org.request("PATCH", path, json={"TMS_Status__c": None}).status_code == 200
+    job = org.load(
+        "TMS_External_File_Ref__c,TMS_Status__c\nfile-2,Failed\nfile-3,failed\n",
+        "TMS_Daily_Sales_File__c",
+        externalIdFieldName="TMS_External_File_Ref__c",
+    )
+    (row,) = org.rows(job["id"], "failedResults")
+    assert row["sf__Error"] == (
+        "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST:TMS Status: bad value for restricted picklist "
+        "field: failed:TMS_Status__c --"
+    )
+    described = org.request("GET", "/sobjects/TMS_Daily_Sales_File__c/describe").json()
+    status = next(f for f in described["fields"] if f["name"] == "TMS_Status__c")
+    assert status["restrictedPicklist"] is True
+    assert [v["value"] for v in status["picklistValues"]][-1] == "Failed"
