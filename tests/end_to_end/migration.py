@@ -112,20 +112,21 @@ class Migration:
 
     def in_org(self, sobject: str, where: str) -> int:
         """Rows of the org, counted past the command under test."""
-        with self._client() as client:
+        with self.client() as client:
             return count(client, sobject, where=where)
 
     def records(self, soql: str) -> list[dict[str, Any]]:
         """Records of the org, read past the command under test."""
-        with self._client() as client:
+        with self.client() as client:
             return list(query(client, soql))
 
     def delete(self, sobject: str, field: str, key: str) -> None:
         """A record is deleted in the org, past the command under test."""
-        with self._client() as client:
+        with self.client() as client:
             client.call("DELETE", f"/sobjects/{sobject}/{field}/{key}")
 
-    def _client(self) -> Client:
+    def client(self) -> Client:
+        """A client of the org, past the command under test."""
         settings = self.rehearsal.settings
         credentials = ClientCredentials(
             settings["KPC_SALESFORCE_CLIENT_ID"], settings["KPC_SALESFORCE_CLIENT_SECRET"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from kpcluigi.salesforce import create_job, job_info
 from tests.end_to_end.migration import Migration, all_gone, kill, pids_of
 from tests.end_to_end.test_failures import kpcluigi
 
@@ -24,7 +26,10 @@ def automated(migration: Migration) -> Iterator[Migration]:
 
 
 def test_a_killed_run_leaves_it_off_and_the_next_puts_it_back(automated: Migration) -> None:
+    """Beside it lies an open job that no journal names."""
     org = automated.rehearsal.salesforce
+    with automated.client() as client:
+        orphan = create_job(client, OBJECT, external_id="External_ID__c")
     org.arm(on="job", latency=5)
     first = automated.start()
     automated.wait_for("a job under way", lambda: org.stats()["by_call"].get("info"))
@@ -63,3 +68,7 @@ def test_a_killed_run_leaves_it_off_and_the_next_puts_it_back(automated: Migrati
     automated.settings = {}
     assert "Automation is on again" in kpcluigi(automated, "kpcluigi restore")
     assert not before.exists()
+    cleaned = kpcluigi(automated, "kpcluigi clean --older-than 0 --yes")
+    assert re.search(rf"{orphan.id} +{OBJECT} .* aborted", cleaned)
+    with automated.client() as client:
+        assert job_info(client, orphan.id).state == "Aborted"
