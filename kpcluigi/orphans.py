@@ -7,7 +7,7 @@ named in a journal of any run into this org.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from kpcluigi.errors import StagingError
 from kpcluigi.salesforce import Client, JobInfo, abort_job, job_info, list_jobs
 
 OPEN = "Open"
+NAMED = 10
+"""Jobs named at most in one warning."""
 WARN_AFTER = timedelta(hours=1)
 """Age from which a preflight speaks of them: a younger one may be about to be journalled."""
 
@@ -43,6 +45,19 @@ def find_orphans(
         return []
     named = named_jobs(org)  # read after the list: what was journalled meanwhile is among them
     return sorted((job for job in found if job.id not in named), key=lambda job: job.id)
+
+
+def in_words(orphans: Sequence[JobInfo]) -> str:
+    """What a preflight says of them; empty where there are none."""
+    if not orphans:
+        return ""
+    named = ", ".join(job.id for job in orphans[:NAMED])
+    more = f" and {len(orphans) - NAMED} more" if len(orphans) > NAMED else ""
+    return (
+        f"{len(orphans)} open Bulk job(s) of this user that no journal names, without data: "
+        f"{named}{more}. They expire by themselves; to abort them: "
+        f"kpcluigi clean --older-than 1 --yes"
+    )
 
 
 def abort_orphan(client: Client, job: JobInfo) -> bool:

@@ -309,16 +309,17 @@ def extraction_hours() -> Hours | None:
 def automation_rules() -> AutomationRules:
     """What switches automation off. Raises `ConfigurationError`."""
     section = automation()
-    fields = _names("automation", "custom_setting_fields", section.custom_setting_fields)
+    names = section.custom_setting_fields.split(",")
+    fields = tuple(_name("automation", "custom_setting_fields", name) for name in names if name)
     if bool(section.custom_setting) != bool(fields):
         raise ConfigurationError(
             "[automation] custom_setting and custom_setting_fields go together: a custom setting "
             "and its checkboxes"
         )
     return AutomationRules(
-        custom_setting="".join(_names("automation", "custom_setting", section.custom_setting)),
+        custom_setting=_name("automation", "custom_setting", section.custom_setting),
         fields=fields,
-        permission_set="".join(_names("automation", "permission_set", section.permission_set)),
+        permission_set=_name("automation", "permission_set", section.permission_set),
         probe=_probe(section),
     )
 
@@ -331,46 +332,42 @@ def _probe(section: automation) -> Probe | None:
         raise ConfigurationError(
             "[automation] probe_object, probe_external_id and probe_record go together"
         )
-    _names("automation", "probe_object", section.probe_object)
-    _names("automation", "probe_external_id", section.probe_external_id)
+    sobject = _name("automation", "probe_object", section.probe_object)
+    field_name = _name("automation", "probe_external_id", section.probe_external_id)
     try:
         record = json.loads(section.probe_record)
     except ValueError as error:
         raise ConfigurationError(f"[automation] probe_record is no JSON: {error}") from None
-    if not isinstance(record, dict) or not record.get(section.probe_external_id):
+    if not isinstance(record, dict) or not record.get(field_name):
         raise ConfigurationError(
-            f"[automation] probe_record is to be a JSON object with {section.probe_external_id} in "
-            f"it, such as a value that no row has"
+            f"[automation] probe_record is to be a JSON object with {field_name} in it: a value "
+            f"that no row has"
         )
-    key = str(record.pop(section.probe_external_id))
-    return Probe(section.probe_object, section.probe_external_id, key, record)
+    key = str(record.pop(field_name))
+    return Probe(sobject, field_name, key, record)
 
 
 def tracker_rules() -> TrackerRules:
     """Which record is told about each file. Raises `ConfigurationError`."""
     section = tracker()
-    fields = {
-        name: getattr(section, f"{name}_field")
-        for name in ("status", "object", "rows", "failed", "jobs", "message")
-    }
-    for setting, name in (
-        ("object", section.object),
-        ("external_id", section.external_id),
-        *((f"{name}_field", api_name) for name, api_name in fields.items()),
-    ):
-        _names("tracker", setting, name)
-    if section.object and not section.external_id:
+    sobject = _name("tracker", "object", section.object)
+    external_id = _name("tracker", "external_id", section.external_id)
+    if sobject and not external_id:
         raise ConfigurationError("[tracker] external_id names the field of the file's reference")
+    fields = {
+        what: _name("tracker", f"{what}_field", getattr(section, f"{what}_field"))
+        for what in ("status", "object", "rows", "failed", "jobs", "message")
+    }
     statuses = {state: getattr(section, f"status_{state}") for state in get_args(TrackerState)}
-    return TrackerRules(section.object, section.external_id, fields, statuses)
+    return TrackerRules(sobject, external_id, fields, statuses)
 
 
-def _names(section: str, setting: str, text: str) -> tuple[str, ...]:
-    """Comma-separated API names. Raises `ConfigurationError` where one cannot be."""
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if wrong := [name for name in names if not re.fullmatch(r"\w+", name, re.ASCII)]:
-        raise ConfigurationError(f"[{section}] {setting} = {text}: {wrong[0]!r} is no API name")
-    return names
+def _name(section: str, setting: str, text: str) -> str:
+    """An API name, or nothing. Raises `ConfigurationError` where it cannot be one."""
+    name = text.strip()
+    if not re.fullmatch(r"\w*", name, re.ASCII):
+        raise ConfigurationError(f"[{section}] {setting}: {name!r} is no API name")
+    return name
 
 
 def tables_path() -> Path:

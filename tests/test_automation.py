@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +27,17 @@ from kpcluigi.errors import CorruptMarkerError, PreflightError, SalesforceError,
 from kpcluigi.markers import AutomationBefore
 from kpcluigi.preflight import Findings
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
-from kpcluigi.salesforce import Client, count, create_record, delete_record, query, upsert_record
+from kpcluigi.salesforce import (
+    Client,
+    count,
+    create_record,
+    delete_record,
+    limits,
+    query,
+    upsert_record,
+)
 from kpcluigi.staging import read_marker, write_marker
+from kpcluigi.tasks.automation import Alarm
 
 SETTING, FIELD, PERMISSION_SET = "KPC_Automation__c", "Bypass_All__c", "KPC_Data_Load"
 ERROR = "FIELD_CUSTOM_VALIDATION_EXCEPTION:No sales of tomorrow:Note__c --"
@@ -382,6 +393,16 @@ def test_a_check_names_what_the_org_lacks(
     assert problem in found
     with pytest.raises(PreflightError, match="nothing was started"):
         findings.raise_problems()
+
+
+def test_an_exit_is_held_up_no_longer_than_its_time(org: SalesforceStandIn, client: Client) -> None:
+    org.arm(on="limits", times=-1, delay=30)
+    began = time.monotonic()
+    with pytest.raises((SalesforceError, TimeoutError)):
+        with Alarm(0.3):
+            limits(client)
+    assert time.monotonic() - began < 8
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 def test_a_missing_permission_set_changes_nothing(client: Client, tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from kpcluigi.errors import StagingError
-from kpcluigi.orphans import abort_orphan, find_orphans, named_jobs
+from kpcluigi.orphans import abort_orphan, find_orphans, in_words, named_jobs
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
 from kpcluigi.salesforce import (
     Client,
     ClientCredentials,
+    JobInfo,
     abort_job,
     create_job,
     job_info,
@@ -143,6 +144,15 @@ def test_a_journal_that_cannot_be_read_makes_no_job_an_orphan(
     broken.write_text(text, "utf-8")
     with pytest.raises(StagingError, match=r"00001.journal.json cannot be read"):
         found(client, tmp_path)
+
+
+def test_the_warning_counts_and_names_them_and_the_command() -> None:
+    jobs = [JobInfo(f"7508Z00000{n:05}QAG", "Open", 0, 0, "") for n in range(12)]
+    said = in_words(jobs)
+    assert said.startswith("12 open Bulk job(s)")
+    assert f"{jobs[9].id} and 2 more" in said
+    assert "kpcluigi clean --older-than 1 --yes" in said
+    assert in_words([]) == ""
 
 
 def test_half_written_files_name_nothing(tmp_path: Path) -> None:

@@ -30,8 +30,9 @@ from kpcluigi.errors import ConfigurationError, KpcluigiError
 from kpcluigi.oracle import DEFAULT_WINDOW
 from kpcluigi.rehearsal.oracle import OracleStandIn
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
+from kpcluigi.rehearsal.salesforce.automations import BYPASS_PERMISSION_SET
 from kpcluigi.rehearsal.sample.data import write_oracle
-from kpcluigi.rehearsal.sample.org import write_org
+from kpcluigi.rehearsal.sample.org import AUTOMATION_SETTING, write_org
 from kpcluigi.rehearsal.sample.own import refuse_unknown_tables
 from kpcluigi.rehearsal.sample.schema import TABLES
 from kpcluigi.staging import RunFolder
@@ -215,6 +216,11 @@ class Rehearsal:
             "salesforce": {
                 "poll_interval": self.speed.poll_interval,
                 "retry_delay": self.speed.retry_delay,
+            },
+            "automation": {
+                "custom_setting": AUTOMATION_SETTING.name,
+                "custom_setting_fields": "Bypass_All__c",
+                "permission_set": BYPASS_PERMISSION_SET,
             },
             "core": {
                 "scheduler_host": "127.0.0.1",

@@ -26,6 +26,7 @@ Where it is:
     bulk.py       ingest jobs; query_job.py query jobs; jobs.py what they have in common
     query.py      SOQL, describe, limits, record counts
     records.py    single records
+    tracker.py    the file tracker: a record per file that tells where its load stands
     streams.py    answers that come in whole or not at all
     ids.py        ids of 15 and 18 characters
 

@@ -51,7 +51,7 @@ def hold_automation() -> Callable[[], str]:
         reason = ""
         try:
             with (
-                _Alarm(RESTORE_SECONDS),
+                Alarm(RESTORE_SECONDS),
                 Client(
                     login.url,
                     credentials=credentials,
@@ -83,7 +83,7 @@ def hold_automation() -> Callable[[], str]:
     return once
 
 
-class _Alarm:
+class Alarm:
     """Raises `TimeoutError` in the block when its time is up, and again each second after."""
 
     def __init__(self, seconds: float) -> None:

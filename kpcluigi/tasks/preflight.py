@@ -13,7 +13,7 @@ from kpcluigi import automation, preflight, settings
 from kpcluigi.errors import ConfigurationError, OracleError, SalesforceError, StagingError
 from kpcluigi.markers import Plan, PreflightResult, RunIdentity
 from kpcluigi.oracle import Window, connect, retrying
-from kpcluigi.orphans import WARN_AFTER, find_orphans
+from kpcluigi.orphans import WARN_AFTER, find_orphans, in_words
 from kpcluigi.salesforce import Client
 from kpcluigi.salesforce.tracker import missing_fields
 from kpcluigi.staging import make_private, read_marker, write_marker
@@ -27,9 +27,6 @@ from kpcluigi.tasks.base import (
     source_owner,
 )
 from kpcluigi.tasks.root import invocation, luigid_url, require_luigid, rpc
-
-_NAMED = 10
-"""Jobs named at most in one warning."""
 
 
 class Preflight(RunTask):
@@ -229,13 +226,7 @@ def _warn_of_orphans(client: Client, findings: preflight.Findings) -> None:
         findings.warnings.append(f"Orphan jobs: {error}")
         return
     if orphans:
-        named = ", ".join(job.id for job in orphans[:_NAMED])
-        more = f" and {len(orphans) - _NAMED} more" if len(orphans) > _NAMED else ""
-        findings.warnings.append(
-            f"{len(orphans)} open Bulk job(s) of this user that no journal names, without data: "
-            f"{named}{more}. They expire by themselves; to abort them: "
-            f"kpcluigi clean --older-than 1 --yes"
-        )
+        findings.warnings.append(in_words(orphans))
 
 
 def this_preflight(task: RunTask) -> Preflight:

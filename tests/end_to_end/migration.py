@@ -41,6 +41,8 @@ class Migration:
     root: Path
     tables: str = ""
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    """Environment variables, instead of the rehearsal's."""
 
     @property
     def folder(self) -> Path:
@@ -49,14 +51,14 @@ class Migration:
 
     def folders(self, pattern: str = "*") -> list[Path]:
         """The folders of its runs, oldest first."""
-        return sorted((self.root / "127.0.0.1").glob(pattern))
+        return sorted(p for p in (self.root / "127.0.0.1").glob(pattern) if p.is_dir())
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         only = ["--tables", self.tables] if self.tables else []
         with (self.root.parent / "luigi.log").open("ab") as log:
             process = subprocess.Popen(
                 [*COMMAND, *only, "--staging-root", str(self.root), *arguments],
-                env=self.rehearsal.environment,
+                env={**self.rehearsal.environment, **self.settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -110,20 +112,21 @@ class Migration:
 
     def in_org(self, sobject: str, where: str) -> int:
         """Rows of the org, counted past the command under test."""
-        with self._client() as client:
+        with self.client() as client:
             return count(client, sobject, where=where)
 
     def records(self, soql: str) -> list[dict[str, Any]]:
         """Records of the org, read past the command under test."""
-        with self._client() as client:
+        with self.client() as client:
             return list(query(client, soql))
 
     def delete(self, sobject: str, field: str, key: str) -> None:
         """A record is deleted in the org, past the command under test."""
-        with self._client() as client:
+        with self.client() as client:
             client.call("DELETE", f"/sobjects/{sobject}/{field}/{key}")
 
-    def _client(self) -> Client:
+    def client(self) -> Client:
+        """A client of the org, past the command under test."""
         settings = self.rehearsal.settings
         credentials = ClientCredentials(
             settings["KPC_SALESFORCE_CLIENT_ID"], settings["KPC_SALESFORCE_CLIENT_SECRET"]

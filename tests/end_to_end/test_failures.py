@@ -12,18 +12,20 @@ PHASE_1 = "KPS_R_EMAIL_SUPPLIER,KPS_R_EMAIL_TENANT,KPS_R_POS_SUPPLIER"
 KPCLUIGI = str(Path(sys.executable).parent / "kpcluigi")
 
 
-def kpcluigi(migration: Migration, command: str) -> None:
-    """Run a command that a message named, in the test's own run folder."""
+def kpcluigi(migration: Migration, command: str) -> str:
+    """Run a command that a message named, in the test's own run folder; what it printed."""
     cfg = migration.root.parent / "luigi.cfg"
     text = (migration.rehearsal.folder / "luigi.cfg").read_text("utf-8")
     data = str(migration.rehearsal.folder / "data")
     cfg.write_text(text.replace(f"root = {data}", f"root = {migration.root}"), "utf-8")
-    subprocess.run(
+    ended = subprocess.run(
         [KPCLUIGI, *command.split()[1:]],
         env={**migration.rehearsal.environment, "LUIGI_CONFIG_PATH": str(cfg)},
         check=True,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    return ended.stdout
 
 
 def test_a_chunk_that_fails_for_good(migration: Migration) -> None:

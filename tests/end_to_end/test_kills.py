@@ -130,4 +130,5 @@ def test_sigterm_ends_children_and_writes_the_report(migration: Migration) -> No
     assert first.wait(30) != 0
     migration.wait_for("the end of all children", lambda: all_gone(pids), timeout=10)
     assert (migration.folder / "report.html").exists()
+    assert "Automation is on again" in migration.output
     assert "Next: luigi --module kpcluigi MigrateAll" in migration.output

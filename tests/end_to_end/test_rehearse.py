@@ -164,9 +164,12 @@ def test_served_it_is_run_by_hand_and_ctrl_c_stops_all(
     migrated = by_hand(*COMMAND, "--tables", "KPS_R_POS_SUPPLIER")
     assert migrated.returncode == 0, migrated.stderr[-2000:]
     assert "all PASS" in migrated.stdout
+    assert "Automation is on again: KPC_Automation__c" in migrated.stdout
     checked = by_hand("kpcluigi", "check")
     assert checked.returncode == 0, checked.stderr
     assert "Ready: luigi --module kpcluigi MigrateAll" in checked.stdout
+    assert "A run switches automation off by KPC_Automation__c" in checked.stdout
+    assert "warning  File tracker" not in checked.stdout
     status = by_hand("kpcluigi", "status")
     assert re.search(r"KPS_R_POS_SUPPLIER .* PASS", status.stdout)
 
