@@ -350,6 +350,8 @@ class RetrySource(Marker):
     table: str
     attempt: int
     rows: int
+    invocation: str
+    """The start of the command that it was begun by."""
     corrected: str
     """Name of the file that the rows were taken from; empty: they are sent as they were."""
     raw_bytes: int

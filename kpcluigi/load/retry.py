@@ -47,10 +47,13 @@ def under_way(folder: TableFolder) -> int | None:
     return None
 
 
-def open_attempt(folder: TableFolder, table: Table, corrected: Path | None) -> int | None:
+def open_attempt(
+    folder: TableFolder, table: Table, corrected: Path | None, *, invocation: str
+) -> int | None:
     """Begin an attempt, or take up the one under way; None where no row is to be sent.
 
     Args:
+        invocation: the start of the command; one start begins one attempt.
         corrected: a CSV, plain or gzip, with the header of the table's dead letter; only its rows
             are sent. None: every dead-lettered row that Salesforce refused, as it is.
 
@@ -65,6 +68,10 @@ def open_attempt(folder: TableFolder, table: Table, corrected: Path | None) -> i
                 f"command without --corrected {corrected}"
             )
         return attempt
+    for last in folder.attempts[-1:]:
+        source = read_marker(folder.retry_source(last), RetrySource)
+        if source is not None and source.invocation == invocation:
+            return None  # Luigi runs a task again when what it asked for on the way is done
     attempt = len(folder.attempts) + 1
     if corrected is None:
         frames = _as_they_are(folder, table)
@@ -86,6 +93,7 @@ def open_attempt(folder: TableFolder, table: Table, corrected: Path | None) -> i
             table=table.name,
             attempt=attempt,
             rows=written.rows,
+            invocation=invocation,
             corrected="" if corrected is None else corrected.name,
             raw_bytes=written.raw_bytes,
             sha256=written.sha256,

@@ -19,7 +19,7 @@ from kpcluigi.tasks.load import LoadTask, admission, load_rules, remedy
 from kpcluigi.tasks.migrate import closing
 from kpcluigi.tasks.preflight import this_preflight
 from kpcluigi.tasks.reconcile import Reconcile
-from kpcluigi.tasks.root import open_run
+from kpcluigi.tasks.root import invocation, open_run
 
 
 class RetryFailed(LoadTask):
@@ -66,7 +66,7 @@ class RetryFailed(LoadTask):
     def _send(self) -> None:
         tell = self.teller()
         corrected = Path(self.corrected) if self.corrected else None
-        attempt = open_attempt(self.folder, self.mapping, corrected)
+        attempt = open_attempt(self.folder, self.mapping, corrected, invocation=invocation())
         if attempt is None:
             return
         source = read_marker(self.folder.retry_source(attempt), RetrySource)

@@ -53,11 +53,11 @@ class Migration:
         """The folders of its runs, oldest first."""
         return sorted(p for p in (self.root / "127.0.0.1").glob(pattern) if p.is_dir())
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, task: str = "MigrateAll") -> subprocess.Popen[bytes]:
         only = ["--tables", self.tables] if self.tables else []
         with (self.root.parent / "luigi.log").open("ab") as log:
             process = subprocess.Popen(
-                [*COMMAND, *only, "--staging-root", str(self.root), *arguments],
+                [*COMMAND[:-1], task, *only, "--staging-root", str(self.root), *arguments],
                 env={**self.rehearsal.environment, **self.settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -66,10 +66,10 @@ class Migration:
         self.running.append(process)
         return process
 
-    def run(self, *arguments: str, timeout: float = 120) -> Finished:
+    def run(self, *arguments: str, task: str = "MigrateAll", timeout: float = 120) -> Finished:
         began = time.monotonic()
         before = len(self.output)
-        code = self.start(*arguments).wait(timeout)
+        code = self.start(*arguments, task=task).wait(timeout)
         return Finished(code, self.output[before:], time.monotonic() - began)
 
     @property
