@@ -192,7 +192,7 @@ def test_query_jobs_can_go_wrong(org: OrgClient) -> None:
 
 
 def test_jobs_are_counted_and_age(start_org: Callable[..., OrgClient]) -> None:
-    org = start_org(daily_query_jobs=2)
+    org = start_org(daily_query_jobs=2, session_seconds=900)
     job = finished(org, ACCOUNTS)
     finished(org, ACCOUNTS)
     answer = create(org, ACCOUNTS)
@@ -205,6 +205,8 @@ def test_jobs_are_counted_and_age(start_org: Callable[..., OrgClient]) -> None:
     ]
     limits = org.request("GET", "/limits").json()
     assert limits["DailyBulkV2QueryJobs"] == {"Max": 2, "Remaining": 0}
+    org.standin.advance(900)
+    assert org.request("GET", "/limits").status_code == 401
     org.standin.advance(7 * DAY)
     org.session.headers["Authorization"] = f"Bearer {org.token()}"
     assert org.request("GET", f"/jobs/query/{job}").status_code == 404
