@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,9 @@ from kpcluigi.tasks.base import (
 from kpcluigi.tasks.extract import ExtractChunk
 from kpcluigi.tasks.plan import PlanChunks
 from kpcluigi.tasks.preflight import this_preflight
+from kpcluigi.tasks.progress import Progress
+
+logger = logging.getLogger("luigi-interface")
 
 
 class LoadTask(TableTask):
@@ -40,12 +44,10 @@ class LoadTask(TableTask):
         return Compression(self.run_folder.gzip_verdict, wanted=wanted)
 
     @contextmanager
-    def tracked(
-        self, name: str, n: int, rows: int, tell: Callable[[str, float, str | None], None]
-    ) -> Iterator[Tracked]:
+    def tracked(self, name: str, n: int, rows: int, teller: Teller) -> Iterator[Tracked]:
         """The record of a file in the file tracker, from its start to whatever end it takes."""
         reference = file_reference(self.run_folder.path.name, name, n)
-        with file_tracker(lambda line: tell(line, 0, None)) as tracker:
+        with file_tracker(teller.say) as tracker:
             tracker.start(reference, self.mapping.object, rows)
             try:
                 yield Tracked(tracker, reference)
@@ -53,16 +55,32 @@ class LoadTask(TableTask):
                 tracker.update(reference, "failed", message=str(error))
                 raise
 
-    def teller(self) -> Callable[[str, float, str | None], None]:
-        """Takes a status line, the share done and the job at work on, to the visualiser."""
-        progress = self.progress()
-        org = settings.salesforce_login().url
+    def teller(self) -> Teller:
+        n = self.chunk_number
+        name = self.table if n is None else f"{self.table} chunk {n}"
+        return Teller(name, self.progress(), settings.salesforce_login().url)
 
-        def tell(line: str, share: float, job_id: str | None) -> None:
-            url = f"{org}/lightning/setup/AsyncApiJobStatus/page?address=%2F{job_id}"
-            progress.tell(line, share, url if job_id else None)
 
-        return tell
+@dataclass(frozen=True)
+class Teller:
+    """What a load says in the visualiser; waits and second tries are said in the terminal too."""
+
+    name: str
+    progress: Progress
+    org_url: str
+
+    def say(self, line: str) -> None:
+        """Something that holds the load up."""
+        logger.info("%s: %s", self.name, line)
+        self.progress.tell(line)
+
+    def job(self, line: str, share: float, job_id: str | None) -> None:
+        """How far the load is; without a job it waits."""
+        if job_id is None:
+            self.say(line)
+            return
+        url = f"{self.org_url}/lightning/setup/AsyncApiJobStatus/page?address=%2F{job_id}"
+        self.progress.tell(line, share, url)
 
 
 @dataclass(frozen=True)
@@ -127,11 +145,8 @@ class BulkUpload(LoadTask):
         return read_marker(self.folder.load_result(self.n), LoadResult) is not None
 
     def run(self) -> None:
-        tell = self.teller()
-        with (
-            self.folder.chunk_lock(self.n),
-            salesforce_client(lambda line: tell(line, 0, None)) as client,
-        ):
+        teller = self.teller()
+        with self.folder.chunk_lock(self.n), salesforce_client(teller.say) as client:
             if self.complete():
                 return  # another process finished it since this task was scheduled
             manifest = read_marker(self.folder.chunk_manifest(self.n), ChunkManifest)
@@ -140,7 +155,7 @@ class BulkUpload(LoadTask):
                     f"{self.table} chunk {self.n}: its file is not the plan's; run the same "
                     f"command again: it is extracted anew"
                 )
-            with self.tracked(self.table, self.n, manifest.rows, tell) as tracked:
+            with self.tracked(self.table, self.n, manifest.rows, teller) as tracked:
                 result = ChunkLoad(
                     client=client,
                     table=self.mapping,
@@ -152,7 +167,7 @@ class BulkUpload(LoadTask):
                     gate=admission(client),
                     may_send=self._require_sane,
                     stage=tracked.stage,
-                    tell=tell,
+                    tell=teller.job,
                 ).run()
                 tracked.end(result)
             clean_up(self, [self.n])

@@ -21,8 +21,9 @@ class Progress:
     def __init__(self, task: Any) -> None:
         self._task = task
         self._next: dict[str, Any] = {}
-        self._sent_at = 0.0
-        self._sender: threading.Thread | None = None
+        self._sent_at = -EVERY
+        self._lock = threading.Lock()
+        self._is_sending = False
 
     def tell(self, message: str, share: float | None = None, url: str | None = None) -> None:
         """Show a line, how much is done (0 to 1), and where to look; soon, or replaced by a later.
@@ -32,26 +33,34 @@ class Progress:
             share: shown as a bar.
             url: shown as the task's tracking link.
         """
-        self._next["set_status_message"] = message
-        if share is not None:
-            self._next["set_progress_percentage"] = round(100 * share)
-        if url is not None:
-            self._next["set_tracking_url"] = url
-        if self._sender is not None and self._sender.is_alive():
-            return
-        if time.monotonic() - self._sent_at < EVERY:
-            return
-        self._sent_at = time.monotonic()
-        calls = [(getattr(self._task, name, None), value) for name, value in self._next.items()]
-        self._next = {}
-        self._sender = threading.Thread(target=_send, args=(calls,), daemon=True)
-        self._sender.start()
+        with self._lock:
+            self._next["set_status_message"] = message
+            if share is not None:
+                self._next["set_progress_percentage"] = round(100 * share)
+            if url is not None:
+                self._next["set_tracking_url"] = url
+            if self._is_sending:
+                return
+            self._is_sending = True
+        threading.Thread(target=self._send, daemon=True).start()
 
+    def _send(self) -> None:
+        """Send what is the latest, and again while more has come; then end."""
+        while True:
+            time.sleep(max(0.0, self._sent_at + EVERY - time.monotonic()))
+            with self._lock:
+                calls, self._next = self._next, {}
+                if not calls:
+                    self._is_sending = False
+                    return
+            self._sent_at = time.monotonic()
+            for name, value in calls.items():
+                self._call(name, value)
 
-def _send(calls: list[tuple[Any, Any]]) -> None:
-    for call, value in calls:
+    def _call(self, name: str, value: Any) -> None:
+        call = getattr(self._task, name, None)
         if call is None:
-            continue
+            return
         try:
             call(value)
         except Exception:  # noqa: BLE001  # whatever luigid's absence raises must not fail a chunk

@@ -64,7 +64,7 @@ class RetryFailed(LoadTask):
             )
 
     def _send(self) -> None:
-        tell = self.teller()
+        teller = self.teller()
         corrected = Path(self.corrected) if self.corrected else None
         attempt = open_attempt(self.folder, self.mapping, corrected, invocation=invocation())
         if attempt is None:
@@ -73,8 +73,8 @@ class RetryFailed(LoadTask):
         rows = source.rows if source else 0
         self.folder.reconciled.unlink(missing_ok=True)
         with (
-            salesforce_client(lambda line: tell(line, 0, None)) as client,
-            self.tracked(f"{self.table}-retry", attempt, rows, tell) as tracked,
+            salesforce_client(teller.say) as client,
+            self.tracked(f"{self.table}-retry", attempt, rows, teller) as tracked,
         ):
             result = RetryLoad(
                 client=client,
@@ -86,11 +86,11 @@ class RetryFailed(LoadTask):
                 compression=self.compression(),
                 gate=admission(client),
                 stage=tracked.stage,
-                tell=tell,
+                tell=teller.job,
             ).run()
             tracked.end(result)
         arrived = result.created + result.updated
-        tell(f"attempt {attempt}: {arrived:,} of {result.rows:,} rows arrived", 1, None)
+        teller.say(f"attempt {attempt}: {arrived:,} of {result.rows:,} rows arrived")
 
     def _begin(self) -> Callable[[], None]:
         """Check the settings and that there is something to retry; return what is done at exit."""
