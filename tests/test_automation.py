@@ -171,12 +171,12 @@ def test_the_state_before_is_on_disk_before_anything_is_changed(
 
 
 CHANGING = {
-    5: "PATCH setting",
-    7: "POST assignment",
-    11: "PATCH probe",
-    12: "DELETE probe",
-    14: "PATCH setting",
-    16: "DELETE assignment",
+    5: f"PATCH {SETTING}",
+    7: "POST PermissionSetAssignment",
+    11: "PATCH Thing__c",
+    12: "DELETE Thing__c",
+    14: f"PATCH {SETTING}",
+    16: "DELETE PermissionSetAssignment",
 }
 """Which requests of switching off, and on again, change the org; the others look at it."""
 
@@ -191,6 +191,7 @@ def test_a_process_may_die_at_any_request(
     bring_to(client, before)
     rules = replace(BOTH, probe=PROBE)
     client.retries = 0
+    since = len(org.log())
     org.arm(on="any", nth=nth, times=-1, reset=True, processed=has_effect)
     try:
         switch_off(client, rules, tmp_path)
@@ -201,6 +202,9 @@ def test_a_process_may_die_at_any_request(
             assert state_file(tmp_path).exists()
     else:
         org.disarm()
+    hit = org.log(since)[nth - 1]
+    if nth in CHANGING:
+        assert f"{hit['method']} {hit['path'].split('/')[5]}" == CHANGING[nth]
     restore(client, tmp_path)
     assert state(client) == before
     assert count(client, "Thing__c", where="External_ID__c = 'PROBE'") == 0

@@ -46,7 +46,7 @@ def hold_automation() -> Callable[[], str]:
         if not automation.state_file(org).exists():
             return ""
         if not lock.leave():
-            return automation.warning_while_off(org, "Another run into this org is under way")
+            return automation.warning_while_off(org, "Another run into this org needs it so")
         credentials = ClientCredentials(login.client_id, login.client_secret)
         reason = ""
         try:
