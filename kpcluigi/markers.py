@@ -413,6 +413,8 @@ class Reconciled(Marker):
     match_percentage: float
     chunks: int
     changed_to_fit: int
+    blanked: int = 0
+    """Rows that were sent without a parent that the org does not have."""
     checks: list[Check]
     notes: list[str] = []
     """What is to be known of how the source was read."""

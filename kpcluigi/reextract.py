@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 
 from kpcluigi.errors import StagingError
@@ -62,6 +63,12 @@ def reextract(
             f"{table.name}: key or partition column changed after {len(done)} chunks were loaded; "
             f"undo that change in tables.toml, or start the table over with: {command} --loaded"
         )
+    if chunk is not None and loaded and folder.attempts:
+        raise StagingError(
+            f"{table.name} chunk {chunk}: dead-lettered rows of this table were sent again on "
+            f"their own, so that its chunks can no longer be counted apart; start the table over "
+            f"with: {command} --loaded"
+        )
     again = [n for n in numbers if n not in done] if chunk is None else [chunk]
     drop_plan = not done and chunk is None
     if again:
@@ -74,6 +81,8 @@ def reextract(
                 path.unlink(missing_ok=True)
     with folder.plan_lock():
         if drop_plan:
+            for path in (folder.retries, folder.dead_letter(0).parent, folder.blanked(0).parent):
+                shutil.rmtree(path, ignore_errors=True)
             folder.plan.unlink()
         elif plan.fingerprint != fingerprint:
             renewed = {"fingerprint": fingerprint, "columns": []}

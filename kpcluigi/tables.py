@@ -53,6 +53,9 @@ from kpcluigi.errors import ConfigurationError
 BATCH_ROWS = 10_000
 """Rows in one internal batch of a Bulk API 2.0 job (Bulk API 2.0 Developer Guide, "Limits")."""
 
+HEADER_CHARACTERS = 32_000
+"""Of a CSV's first line (Bulk API 2.0 Developer Guide, "Limits")."""
+
 Strategy = Literal["key_range", "rowid_range"]
 ColumnType = Literal["text", "decimal", "boolean", "date", "datetime", "base64"]
 
@@ -202,6 +205,16 @@ class Table(_Strict):
         """The zone of an Oracle column's naive values, mapped or not."""
         column = self.columns.get(name)
         return ZoneInfo(self.source_zone) if column is None else self.zone_of(column)
+
+    @model_validator(mode="after")
+    def _header_fits(self) -> Table:
+        length = len(",".join(self.fields))
+        if length > HEADER_CHARACTERS:
+            raise ValueError(
+                f"columns: the names of its fields make a header of {length:,} characters; "
+                f"Salesforce takes {HEADER_CHARACTERS:,}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _watermark_has_one_clock(self) -> Table:

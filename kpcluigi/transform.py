@@ -14,7 +14,8 @@ Knows no I/O. A frame of Oracle's columns becomes a frame under the header of th
 | (lookup) | the parent's external id, trailing blanks removed                                 |
 
 A value that does not fit is changed and counted, or its row rejected with the reason, as the
-mapping says (`on_overflow`, `out_of_range`, `null_as`). A frame is looked over first, with cheap
+mapping says (`on_overflow`, `out_of_range`, `null_as`). What no field and no record of Salesforce
+takes is rejected in any case. A frame is looked over first, with cheap
 aggregates, and only what they show to be possible is tested row by row.
 
 NULL and the empty string (which Oracle does not tell apart) are `#N/A`, which sets the field to
@@ -26,7 +27,7 @@ job, hence the normalisation.
 from __future__ import annotations
 
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -37,6 +38,9 @@ from kpcluigi.fields import DATE, DATETIME, INVALID_UTF8, NULL, Facts, Field, fi
 from kpcluigi.markers import Fitted
 from kpcluigi.tables import Table
 
+RECORD_CHARACTERS = 400_000
+"""What a record takes at most (Bulk API 2.0 Developer Guide, "Limits")."""
+LONG_RECORD = f"REJECTED:the record is longer than {RECORD_CHARACTERS:,} characters:--"
 SAMPLES = 5
 """Keys named per column for values that were changed to fit."""
 
@@ -119,6 +123,7 @@ def convert(
     facts = _look_over(fields, whole)
     rejected: pl.DataFrame | None = None
     tests = [test for f in fields for test in f.rejections(facts)]
+    tests += _long_records(fields, facts)
     if tests:
         reasons = whole.select(
             pl.coalesce(*(pl.when(test).then(pl.lit(reason)) for reason, test in tests))
@@ -136,6 +141,17 @@ def convert(
             _refuse_unreadable(table, frame, whole, f, facts)
     _count_changes(table, fields, whole, facts, ledger)
     return Converted(result, rejected)
+
+
+def _long_records(fields: list[Field], facts: Facts) -> Iterator[tuple[str, pl.Expr]]:
+    """The test for rows that are too long as a whole, where some of the frame may be."""
+    if sum(f.longest(facts) for f in fields) <= RECORD_CHARACTERS:
+        return
+    long = [found for f in fields if (found := f.characters()) is not None]
+    others = sum(f.longest(facts) for f in fields if f.characters() is None)
+    if long:
+        total = pl.sum_horizontal(length.cast(pl.Int64) for length in long)
+        yield LONG_RECORD, total + others > RECORD_CHARACTERS
 
 
 def _look_over(fields: list[Field], whole: pl.DataFrame) -> Facts:

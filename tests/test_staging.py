@@ -261,6 +261,22 @@ class TestReextract:
         assert not folder.dead_letter(1).exists()
         assert folder.plan.exists()
 
+    def test_a_table_whose_dead_rows_were_sent_on_their_own_starts_over_whole(
+        self, folder: TableFolder, table: Table
+    ) -> None:
+        self.stage(folder, 1, 2)
+        loaded(folder, 1)
+        folder.retries.mkdir()
+        folder.retry_source(1).touch()
+        folder.dead_letter(1).parent.mkdir()
+        folder.dead_letter(1).touch()
+        with pytest.raises(StagingError, match=r"start the table over with: kpcluigi .* --loaded"):
+            reextract(folder, table, "f", chunk=1, loaded=True)
+        assert folder.load_result(1).exists()
+        assert reextract(folder, table, "f", loaded=True).plan
+        assert not folder.retries.exists()
+        assert not folder.dead_letters
+
 
 def test_the_staging_root_is_for_its_owner_alone(tmp_path: Path) -> None:
     root = tmp_path / "data"

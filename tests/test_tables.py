@@ -170,6 +170,10 @@ def test_mistakes_of_several_tables_and_sections_come_together() -> None:
         ({"max_failed_rows": "1"}, "T: max_failed_rows: "),
         ({"max_failed_rows": "101%"}, "T: max_failed_rows: "),
         ({"on_missing_parent": "ignore"}, "T: on_missing_parent: "),
+        (
+            {"lookups": {f"C{i}": f"P{i}__r.{'x' * 300}" for i in range(110)}},
+            "T: (table): Value error, columns: the names of its fields make a header of 33,",
+        ),
     ],
 )
 def test_a_mistake_names_table_and_key(changes: dict[str, Any], expected: str) -> None:

@@ -259,3 +259,36 @@ def test_frames_with_and_without_odd_values_can_be_joined() -> None:
             for v in values
         ]
         assert pl.concat(frames).height == len(values), mapping
+
+
+def convert_texts(texts: dict[str, list[str]], **columns: dict[str, Any]) -> transform.Converted:
+    mapped = {"K": {"field": "Ext__c", "type": "text"}, **columns}
+    wide = table({"field": "V__c", "type": "text"}).model_copy(
+        update={"columns": {name: Column.model_validate(column) for name, column in mapped.items()}}
+    )
+    ledger = transform.FitLedger()
+    return transform.convert(wide, pl.DataFrame(texts), in_utc=(), ledger=ledger)
+
+
+def test_a_text_that_no_field_takes_is_rejected_by_name() -> None:
+    found = convert_texts(
+        {"K": ["1", "2"], "V": ["é" * 131_072, "é" * 131_073]},
+        V={"field": "V__c", "type": "text"},
+    )
+    assert found.rows["Ext__c"].to_list() == ["1"]
+    assert found.rejected is not None
+    assert found.rejected.row(0)[:2] == (
+        "REJECTED:V is longer than the 131072 characters of any field:V__c --",
+        "2",
+    )
+    assert len(found.rejected["V__c"][0]) == 131_073, "uncut"
+
+
+def test_a_record_that_salesforce_does_not_take_is_rejected_by_name() -> None:
+    columns = {f"V{i}": {"field": f"V{i}__c", "type": "text"} for i in range(4)}
+    texts = {f"V{i}": ["x" * 100_000, "x" * 100_000, "x"] for i in range(4)}
+    texts["V3"][0] = "x" * 99_000
+    found = convert_texts({"K": ["1", "2", "3"], **texts}, **columns)
+    assert found.rows["Ext__c"].to_list() == ["1", "3"]
+    assert found.rejected is not None
+    assert found.rejected["sf__Error"].to_list() == [transform.LONG_RECORD]

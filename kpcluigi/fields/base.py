@@ -77,6 +77,14 @@ class Field:
         """Tests of what may have been changed, by their name in `Fitted`."""
         return {"invalid_utf8": self._flag} if self.flagged else {}
 
+    def longest(self, facts: Facts) -> int:
+        """Characters that a value of this frame takes at most, about."""
+        return MOST_DIGITS + 2
+
+    def characters(self) -> pl.Expr | None:
+        """How many a value takes; None where it is never many."""
+        return None
+
     def final(self, facts: Facts) -> pl.Expr:
         """The value as it is sent, for rows that were not rejected."""
         return self.value

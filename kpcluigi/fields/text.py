@@ -12,6 +12,8 @@ from kpcluigi.fields.base import MOST_DIGITS, NO_ID, NULL, Facts, Field, null_if
 from kpcluigi.fields.dates import EARLIEST
 from kpcluigi.tables import Column
 
+FIELD_CHARACTERS = 131_072
+"""What any field takes at most (Bulk API 2.0 Developer Guide, "Limits")."""
 LONG_ID = "REJECTED:the external id is longer than its field:--"
 
 
@@ -27,6 +29,21 @@ class TextField(Field):
     @property
     def strict(self) -> bool:
         return self.is_key or self.overflow == "reject"
+
+    @property
+    def most(self) -> int:
+        """Characters that can be sent."""
+        return FIELD_CHARACTERS if self.length is None else self.length
+
+    def longest(self, facts: Facts) -> int:
+        if self.in_digits:
+            return super().longest(facts)
+        return min(facts.get(f"longest {self.target}") or 0, self.most)
+
+    def characters(self) -> pl.Expr | None:
+        if self.in_digits:
+            return None
+        return self.value.str.len_chars().fill_null(0).clip(upper_bound=self.most)
 
     @cached_property
     def in_digits(self) -> bool:
@@ -59,7 +76,7 @@ class TextField(Field):
 
     def closer_facts(self, facts: Facts) -> dict[str, pl.Expr]:
         longest = facts.get(f"longest {self.target}") or 0
-        if self.length is None or longest <= self.length:
+        if longest <= self.most:
             return {}
         return {
             "characters": self.value.str.len_chars().max(),
@@ -72,22 +89,23 @@ class TextField(Field):
             yield NO_ID, self.value.str.strip_chars(" ") == ""
         if self.is_key and facts.get(f"null_literals {self.target}"):
             yield NO_ID, self.value == NULL
-        if self.strict and self._may_be_long(facts):
-            reason = f"is longer than the {self.length} characters of its field"
+        if (self.strict or self.length is None) and self._may_be_long(facts):
+            whose = "any field" if self.length is None else "its field"
+            reason = f"is longer than the {self.most} characters of {whose}"
             yield LONG_ID if self.is_key else self.reason(reason), self._is_long(facts)
         if facts.get(f"earliest {self.target}"):
             yield self.reason("holds a date before the year 1"), self._is_earliest
 
     def changes(self, facts: Facts) -> dict[str, pl.Expr]:
         found = super().changes(facts)
-        if self._may_be_long(facts):
+        if self.length is not None and self._may_be_long(facts):
             found["truncated"] = self._is_long(facts)
         if facts.get(f"null_literals {self.target}"):
             found["null_literal"] = self.value == NULL
         return found
 
     def final(self, facts: Facts) -> pl.Expr:
-        long = self._may_be_long(facts)
+        long = self.length is not None and self._may_be_long(facts)
         text = self._unix(facts).str.slice(0, self.length) if long else self.value
         return null_if_empty(text) if self._has_empty(facts) else text
 
@@ -100,7 +118,7 @@ class TextField(Field):
 
     def _may_be_long(self, facts: Facts) -> bool:
         characters = facts.get(f"characters {self.target}") or 0
-        return self.length is not None and characters > self.length
+        return characters > self.most
 
     def _unix(self, facts: Facts) -> pl.Expr:
         """The text as it is counted: with CRLF and CR as one LF."""
@@ -110,8 +128,7 @@ class TextField(Field):
         return text.str.replace_all("\r", "\n", literal=True)
 
     def _is_long(self, facts: Facts) -> pl.Expr:
-        assert self.length is not None
-        return self._unix(facts).str.len_chars() > self.length
+        return self._unix(facts).str.len_chars() > self.most
 
     @property
     def _is_earliest(self) -> pl.Expr:

@@ -17,7 +17,13 @@ from kpcluigi.load.chunk import ChunkLoad
 from kpcluigi.load.compression import Compression
 from kpcluigi.load.fileload import FileLoad, LoadRules, StagedFile
 from kpcluigi.load.retry import RetryLoad, open_attempt, under_way
-from kpcluigi.load.standing import Standing, dead_rows, require_sane, standing
+from kpcluigi.load.standing import (
+    Standing,
+    dead_rows,
+    finished_attempts,
+    require_sane,
+    standing,
+)
 
 __all__ = [
     "ChunkLoad",
@@ -28,6 +34,7 @@ __all__ = [
     "StagedFile",
     "Standing",
     "dead_rows",
+    "finished_attempts",
     "open_attempt",
     "require_sane",
     "standing",

@@ -72,11 +72,16 @@ class Standing:
 
 def standing(folder: TableFolder, plan: Plan) -> Standing:
     """Read the markers of a table. Raises `CorruptMarkerError`."""
-    results = [read_marker(folder.retry_result(k), RetryResult) for k in folder.attempts]
     return Standing(
         loads=[read_marker(folder.load_result(c.n), LoadResult) for c in plan.chunks],
-        retries=[result for result in results if result is not None],
+        retries=finished_attempts(folder),
     )
+
+
+def finished_attempts(folder: TableFolder) -> list[RetryResult]:
+    """The attempts to send dead rows again, oldest first. Raises `CorruptMarkerError`."""
+    results = [read_marker(folder.retry_result(k), RetryResult) for k in folder.attempts]
+    return [result for result in results if result is not None]
 
 
 def dead_rows(folder: TableFolder, table: Table) -> list[RowErrors]:

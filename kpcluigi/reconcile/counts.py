@@ -91,6 +91,7 @@ def compared(
         match_percentage=_share(totals.rows, in_org),
         chunks=len(plan.chunks),
         changed_to_fit=loads.changed_to_fit,
+        blanked=loads.blanked,
         checks=checks,
         notes=source_notes(plan, totals),
     )

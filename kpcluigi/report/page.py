@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from kpcluigi.files import replacing
 from kpcluigi.report.summary import DELETES, RunSummary
-from kpcluigi.staging import RunFolder
+from kpcluigi.staging import RunFolder, retry_command
 from kpcluigi.version import VERSION
 
 
@@ -41,6 +41,8 @@ def _facts(summary: RunSummary, written_at: datetime) -> str:
                 **asdict(table),
                 "failures": [failure.model_dump(mode="json") for failure in table.failures],
                 "dead_letters": [str(path) for path in table.dead_letters],
+                "attempts": [done.model_dump(mode="json") for done in table.attempts],
+                "errors": [found.model_dump(mode="json") for found in table.errors],
                 "not_loaded": [str(path) for path in table.not_loaded],
             }
             for table in summary.tables
@@ -54,5 +56,9 @@ def _page(summary: RunSummary, written_at: datetime) -> str:
     environment.filters["thousands"] = lambda value: "" if value is None else f"{value:,}"
     template = files("kpcluigi.report").joinpath("report.html").read_text(encoding="utf-8")
     return environment.from_string(template).render(
-        run=summary, written_at=written_at, version=VERSION, deletes=DELETES
+        run=summary,
+        written_at=written_at,
+        version=VERSION,
+        deletes=DELETES,
+        retry=lambda table: retry_command(RunFolder(summary.folder).table(table)),
     )

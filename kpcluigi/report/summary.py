@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kpcluigi.automation import warning_while_off
 from kpcluigi.errors import CorruptMarkerError, StagingError
-from kpcluigi.load import dead_rows, standing
+from kpcluigi.load import dead_rows, finished_attempts, standing
 from kpcluigi.markers import (
     ChunkManifest,
     Failure,
@@ -17,6 +17,7 @@ from kpcluigi.markers import (
     Plan,
     PreflightResult,
     Reconciled,
+    RetryResult,
     RowErrors,
     RunIdentity,
     SourceTotals,
@@ -60,6 +61,10 @@ class TableSummary:
     dead_letters: list[Path] = field(default_factory=list)
     errors: list[RowErrors] = field(default_factory=list)
     """The rows of the dead letter by their reason."""
+    attempts: list[RetryResult] = field(default_factory=list)
+    """Finished attempts to send dead-lettered rows again."""
+    blanked: int = 0
+    """Rows sent without a parent that the org does not have."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,7 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
         failures = []
     dead_letters = folder.dead_letters
     errors = dead_rows(folder, table) if dead_letters else []
+    attempts = finished_attempts(folder)
     if done is not None and not failures:
         return TableSummary(
             table=table.name,
@@ -168,6 +174,8 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
             notes=done.notes,
             dead_letters=dead_letters,
             errors=errors,
+            attempts=attempts,
+            blanked=done.blanked,
         )
     plan = read_marker(folder.plan, Plan)
     if plan is None:
@@ -212,6 +220,8 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
         failures=failures,
         dead_letters=dead_letters,
         errors=errors,
+        attempts=attempts,
+        blanked=now.blanked,
     )
 
 

@@ -78,6 +78,11 @@ def _status_lines(folder: RunFolder, summary: RunSummary) -> list[str]:
                 f"their reasons. To send them again: {retry_command(folder.table(table.table))}"
             )
             lines += [f"  {line}" for line in error_lines(table)]
+        if table.blanked:
+            lines.append(
+                f"{table.table}: {table.blanked:,} rows were sent without a parent that the org "
+                f"does not have; they are in {folder.table(table.table).path / 'blanked'}"
+            )
     for table in summary.tables:
         lines += [f"{table.table}: {note}" for note in table.notes[:NAMED]]
         if len(table.notes) > NAMED:

@@ -58,6 +58,11 @@ def test_rejected_rows_are_named_and_loaded_once_they_are_corrected(migration: M
     failed = sum(1 for row in rows_of(folder / "dead_letter" / f"{chunk}.csv.gz"))
     assert (told["TMS_Status__c"], told["TMS_Rows_Failed__c"]) == ("CompletedWithErrors", failed)
 
+    facts = migration.marker("report.json")
+    assert [found["rows"] for found in facts["tables"][0]["errors"]] == [EACH] * 4
+    page = (migration.folder / "report.html").read_text("utf-8")
+    assert all(reason.split(":")[0] in page for reason in REASONS)
+
     mended = migration.root.parent / "mended.csv"
     field = "Cashier_Name__c"
     with mended.open("w", newline="", encoding="utf-8-sig") as file:
