@@ -56,6 +56,8 @@ from kpcluigi.tables import Table
 
 CLAIM_STANDS = timedelta(hours=1)
 """How long a share of the allocation may be claimed before its job is created."""
+NOT_TAKEN = (400, 411, 415, 422)
+"""HTTP statuses by which a server may refuse a body for its encoding."""
 Stage = Literal["uploading", "in_progress"]
 MOST_HALVES = 100
 """Jobs that one file may cost in search of rows that Salesforce cannot read."""
@@ -260,6 +262,11 @@ class FileLoad:
         if part.job_id is None:
             return
         info = self._wait(part.job_id, part, index, len(self._journal.parts))
+        if part.compressed and info.state == "Failed" and self.compression.verdict is None:
+            # Whatever it says: it may be about compressed bytes that were taken for a CSV
+            self.compression.note(accepted=False, job_id=info.id, reason=info.message)
+            self._journal.spend(index, info)
+            return
         if info.state == "Failed" and is_for_columns(info.message):
             self._journal.spend(index, info)
             raise JobFailedError(self._failure(part, info, loaded=0))
@@ -270,9 +277,10 @@ class FileLoad:
             if error.status != 404:
                 raise
             self._doubt(index, info)
+            self._next_round(index, part, info, loaded=0)
             return
         self._judge_compression(part, info, survey)
-        if info.state != "JobComplete" and not survey.named.rows:
+        if info.state != "JobComplete" and survey.named.rows == survey.unprocessed:
             self._nothing_done(index, info)
             return
         self._settle(index, info, results, survey)
@@ -348,7 +356,7 @@ class FileLoad:
                 if state == "Open":
                     abort_job(self.client, job.id)
                 self._journal.spend(index, JobInfo(job.id, "Aborted", 0, 0, str(error)))
-                if compressed and not error.passing:
+                if compressed and error.status in NOT_TAKEN:
                     self.compression.note(accepted=False, job_id=job.id, reason=str(error))
                 elif not error.passing or attempt > self.rules.retries:
                     raise
@@ -385,21 +393,19 @@ class FileLoad:
             return results.survey()
 
     def _judge_compression(self, part: Part, info: JobInfo, survey: Survey) -> None:
-        if not part.compressed or info.state == "Aborted":
-            return
-        whole = info.state == "JobComplete" and survey.named.rows == part.rows
-        self.compression.note(
-            accepted=whole,
-            job_id=info.id,
-            reason=info.message or f"{survey.named.rows:,} of {part.rows:,} rows were understood",
-        )
+        """A compressed job that ended: did the org understand each of its rows?"""
+        if part.compressed and info.state == "JobComplete":
+            named = survey.named.rows
+            self.compression.note(
+                accepted=named == part.rows,
+                job_id=info.id,
+                reason=f"{named:,} of {part.rows:,} rows were understood",
+            )
 
     def _nothing_done(self, index: int, info: JobInfo) -> None:
         """The job ended without any of its rows: they are sent again, or in halves, or given up."""
         part = self._journal.parts[index]
-        if part.compressed and self.compression.verdict is False:
-            self._journal.spend(index, info)
-        elif info.state == "Failed" and is_unreadable(info.message):
+        if info.state == "Failed" and is_unreadable(info.message):
             self._halve(index, info)
         else:
             self._journal.spend(index, info)
