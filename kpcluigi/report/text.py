@@ -8,7 +8,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from kpcluigi.report.summary import DELETES, RunSummary, TableSummary
+from kpcluigi.report.summary import DELETES, PASS, RunSummary, TableSummary
 from kpcluigi.staging import RunFolder, retry_command
 
 NAMED = 10
@@ -109,10 +109,18 @@ def error_lines(table: TableSummary) -> list[str]:
     return lines
 
 
-def last_lines(folder: RunFolder, summary: RunSummary) -> str:
-    """What an operator needs when the command has ended."""
+def last_lines(folder: RunFolder, summary: RunSummary, *, about: str = "") -> str:
+    """What an operator needs when the command has ended.
+
+    Args:
+        about: the one table that the command was about; once it is done, the next command is not
+            the same.
+    """
     lines = ["", *_status_lines(folder, summary)]
-    if not summary.green:
+    if any(table.table == about and table.verdict == PASS for table in summary.tables):
+        if not summary.green:
+            lines.append("Next: luigi --module kpcluigi MigrateAll, as it was started before")
+    elif not summary.green:
         lines.append(f"Next: {command()}")
         lines.append("      (the same command: what is finished is not done again)")
     if summary.automation_off:

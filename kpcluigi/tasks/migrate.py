@@ -71,15 +71,21 @@ class MigrateAll(RunTask):
 
 
 def closing(
-    run: RunTask, *, restore_automation: Callable[[], str], left_out: int = 0
+    run: RunTask, *, restore_automation: Callable[[], str], left_out: int = 0, about: str = ""
 ) -> Callable[[], None]:
-    """What is done at every exit of the root process."""
+    """What is done at every exit of the root process.
+
+    Args:
+        restore_automation: see `hold_automation`.
+        left_out: tables of tables.toml that are not part of the run.
+        about: the one table that the command is about.
+    """
     folder, tables, rows = run.run_folder, list(run.selected.values()), run.rows_in_words
 
     def end() -> None:
         still_off = restore_automation()
         summary = report.summarise(folder, tables, rows, left_out=left_out, still_off=still_off)
-        print(report.last_lines(folder, summary), flush=True)
+        print(report.last_lines(folder, summary, about=about), flush=True)
         try:
             report.write(folder, summary)
         except (OSError, StagingError) as error:

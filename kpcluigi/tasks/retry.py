@@ -100,4 +100,4 @@ class RetryFailed(LoadTask):
         if read_marker(self.folder.plan, Plan) is None:
             raise StagingError(f"{self.table}: {self.folder.plan} is not there: nothing was loaded")
         refuse_stale(self.folder, self.fingerprint)
-        return closing(self, restore_automation=hold_automation())
+        return closing(self, restore_automation=hold_automation(), about=self.table)
