@@ -86,6 +86,12 @@ class salesforce(luigi.Config):
     max_file_size = luigi.IntParameter(
         default=100_000_000, description="Raw bytes of one job's CSV, header included."
     )
+    quota_reserve = luigi.FloatParameter(
+        default=0.03, description="Share of the org's daily allocations that is left to others."
+    )
+    quota_recheck = luigi.FloatParameter(
+        default=600.0, description="Seconds after which a job that waits for them looks again."
+    )
     retries = luigi.IntParameter(default=3, description="Further tries after a passing error.")
     retry_delay = luigi.FloatParameter(
         default=60.0, description="Seconds before the first of them; it doubles each time."
@@ -105,6 +111,11 @@ def validate() -> None:
             if getattr(values, name) < least:
                 faults.append(
                     f"[{section.__name__}] {name} = {getattr(values, name)}: {least} or more"
+                )
+        for name, most in _MOST.get(section.__name__, {}).items():
+            if getattr(values, name) > most:
+                faults.append(
+                    f"[{section.__name__}] {name} = {getattr(values, name)}: {most} or less"
                 )
     try:
         parse_hours(oracle().extraction_hours)
@@ -126,10 +137,13 @@ _LEAST: dict[str, dict[str, float]] = {
         "poll_interval_max": 0.05,
         "job_timeout": 1,
         "max_file_size": 1_000_000,
+        "quota_reserve": 0,
+        "quota_recheck": 1,
         "retries": 0,
         "retry_delay": 0,
     },
 }
+_MOST: dict[str, dict[str, float]] = {"salesforce": {"quota_reserve": 0.9}}
 
 
 @dataclass(frozen=True)
