@@ -187,14 +187,17 @@ def validate() -> None:
                 faults.append(
                     f"[{section.__name__}] {name} = {getattr(values, name)}: {least} or more"
                 )
+        for name, most in _MOST.get(section.__name__, {}).items():
+            if getattr(values, name) > most:
+                faults.append(
+                    f"[{section.__name__}] {name} = {getattr(values, name)}: {most} or less"
+                )
     try:
         parse_hours(oracle().extraction_hours)
     except ValueError as error:
         faults.append(f"[oracle] extraction_hours = {error}")
     if staging().after_load == "archive" and not staging().archive:
         faults.append("[staging] archive is empty, but after_load = archive needs a folder")
-    if salesforce().quota_reserve > 0.9:
-        faults.append(f"[salesforce] quota_reserve = {salesforce().quota_reserve}: 0.9 at most")
     for rules in (automation_rules, tracker_rules):
         try:
             rules()
@@ -222,6 +225,7 @@ _LEAST: dict[str, dict[str, float]] = {
         "retry_delay": 0,
     },
 }
+_MOST: dict[str, dict[str, float]] = {"salesforce": {"quota_reserve": 0.9}}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
     data/                                          [staging] root, 0700: it holds personal data
       kpc--uat/automation.json                     org / what it had before automation was off
+      kpc--uat/.quota.lock  .quota.json            who may send the next job: see quota.py
       kpc--uat/full_2022-01-01_2024-12-31/         org / mode and window
         run.json                                   the org and the database this folder belongs to
         increment.json                             of an incremental run: from when, up to when

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import luigi
 import pytest
 
+from kpcluigi import settings
 from kpcluigi.errors import ConfigurationError, CorruptMarkerError
 from kpcluigi.markers import JobOutcome, LoadJournal, LoadResult, Part
 from kpcluigi.quota import GRACE, Admission, Ledger
@@ -371,6 +373,27 @@ def test_what_a_dying_process_left_of_the_shared_file_is_overlooked(
     desk.admit(2, 7)
     with pytest.raises(GaveUp):
         desk.admit(3, 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "bound"),
+    [
+        ("quota_reserve", "0.95", "0.9 or less"),
+        ("quota_reserve", "-0.1", "0 or more"),
+        ("quota_recheck", "0", "1 or more"),
+    ],
+)
+def test_settings_that_would_stop_or_flood_the_org_are_refused(
+    key: str, value: str, bound: str
+) -> None:
+    config = luigi.configuration.get_config()
+    before = config.get("salesforce", key)
+    config.set("salesforce", key, value)
+    try:
+        with pytest.raises(ConfigurationError, match=rf"\[salesforce\] {key} = {value}.*: {bound}"):
+            settings.validate()
+    finally:
+        config.set("salesforce", key, before)
 
 
 CLAIMS = """
