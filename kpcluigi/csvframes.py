@@ -46,7 +46,8 @@ def frames_of(
     """Frames of a CSV that comes in blocks of bytes, cut anywhere.
 
     Raises:
-        ValueError: it has no such column, or ends in the middle of a row.
+        ValueError: it has rows and no such column, or ends in the middle of a row. Results of a job
+            that was refused unread come with a header that lacks the columns, and no rows.
     """
     names: list[str] = []
     wanted: list[int] = []
@@ -55,9 +56,11 @@ def frames_of(
             end = data.index(b"\n") + 1
             names = _names(data[:end])
             data = data[end:]
-            if missing := [name for name in columns or () if name not in names]:
+            missing = [name for name in columns or () if name not in names]
+            if missing and data:
                 raise ValueError(f"it has no column {', '.join(missing)}")
-            wanted = [names.index(name) for name in (names if columns is None else columns)]
+            chosen = names if columns is None else columns
+            wanted = [names.index(name) for name in chosen if name in names]
         if data:
             yield _frame(data, names, wanted).select(names if columns is None else columns)
 

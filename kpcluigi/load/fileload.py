@@ -475,14 +475,20 @@ class FileLoad:
             results.forget()  # a download that was cut and looked whole
             survey = self._fetched(results)
         count = len(self._journal.parts)
-        again = self._beside(count, "rows")
+        again, dead, blanked = (
+            self._beside(count, "rows"),
+            self._beside(index, "dead"),
+            self._beside(count, "blanked"),
+        )
+        for path in (again, dead, blanked):  # of a run that died before it could note the outcome
+            path.unlink(missing_ok=True)
         settled = settle(
             self.table,
             body,
             sent,
             results,
             survey,
-            Places(again, self._beside(index, "dead"), self._beside(count, "blanked")),
+            Places(again, dead, blanked),
             Patience(
                 passing=not whole or tries < self.rules.retries,
                 orphans=tries < self.rules.retries + len(self.table.lookups),

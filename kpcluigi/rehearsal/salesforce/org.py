@@ -211,7 +211,7 @@ class Org:
         """Count a request and put it in the log."""
         with self._lock:
             self._calls[kind] += 1
-            self._log.append({"n": len(self._log), "time": time.time(), **entry})
+            self._log.append({"n": len(self._log), "time": time.time(), "kind": kind, **entry})
 
     def stats(self) -> dict[str, Any]:
         """What is counted since the start or the last reset."""
