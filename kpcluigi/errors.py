@@ -16,6 +16,8 @@
     │   ├── AuthenticationError   no token for these credentials
     │   ├── JobFailedError        a Bulk job ended as Failed or Aborted
     │   └── JobTimeoutError       a Bulk job outlasted `job_timeout`; it is left alone
+    ├── PostgresError             a statement or a connection that PostgreSQL refused
+    ├── MismatchError             a copy of the sales targets was not equal; it was rolled back
     ├── TooManyFailedRowsError    a table's failed rows are over `max_failed_rows`
     └── ReconciliationError       Oracle and Salesforce do not agree
 
@@ -106,6 +108,14 @@ class JobFailedError(SalesforceError):
 
 class JobTimeoutError(SalesforceError):
     """A Bulk job outlasted `job_timeout`; it is left alone and picked up by the next run."""
+
+
+class PostgresError(KpcluigiError):
+    """PostgreSQL refused a statement or a connection."""
+
+
+class MismatchError(KpcluigiError):
+    """Source, staged and final rows of the sales targets differ; the target is as it was."""
 
 
 class TooManyFailedRowsError(KpcluigiError):

@@ -20,6 +20,7 @@ from tenacity import (
 )
 
 from kpcluigi.errors import OracleError
+from kpcluigi.oracle.client import use_client
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ def connect(
     login_timeout: float = 60,
     call_timeout: float = 0,
     time_zone: str = "UTC",
+    client_dir: str = "",
 ) -> Iterator[oracledb.Connection]:
     """A session of its own, closed at the end of the block.
 
@@ -60,11 +62,15 @@ def connect(
         login_timeout: seconds that logging in may take.
         call_timeout: seconds that one round trip may take; 0 for no limit.
         time_zone: in which naive values are compared with those that carry a zone.
+        client_dir: folder of the Oracle client for thick mode; empty: thin. It must be the same
+            for all sessions of a process.
 
     Raises:
         OracleError: the login failed; the text says what to check.
+        ConfigurationError: the Oracle client cannot be loaded.
         oracledb.Error, TimeoutError: it failed in a way that a later try may get past.
     """
+    use_client(client_dir)
     try:
         connection = _login(dsn, user, password, login_timeout)
     except oracledb.Error as error:
@@ -147,7 +153,12 @@ def _codes(error: oracledb.Error) -> set[int]:
 
 
 def retrying(
-    work: Callable[[], T], *, retries: int, delay: float, tell: Callable[[str], None]
+    work: Callable[[], T],
+    *,
+    retries: int,
+    delay: float,
+    tell: Callable[[str], None],
+    passes: Callable[[BaseException], bool] = passing,
 ) -> T:
     """Do `work` again after passing errors, with a growing, jittered delay.
 
@@ -156,6 +167,7 @@ def retrying(
         retries: further tries after the first.
         delay: seconds before the first of them; it doubles each time.
         tell: receives one line before each wait, for the status message.
+        passes: whether a later try may get past an error.
     """
 
     def announce(state: RetryCallState) -> None:
@@ -164,7 +176,7 @@ def retrying(
         tell(f"try {state.attempt_number} of {retries + 1} failed: {error}; again in {wait:.0f} s")
 
     return Retrying(
-        retry=retry_if_exception(passing),
+        retry=retry_if_exception(passes),
         stop=stop_after_attempt(retries + 1),
         wait=wait_exponential(multiplier=delay, max=delay * 16) + wait_random(0, delay / 4),
         before_sleep=announce,

@@ -51,7 +51,7 @@ class OracleTask(TableTask):
             SnapshotLostError: the SCN can no longer be read.
             OracleError: anything else that lasts; what `work` raises on purpose passes through.
         """
-        self._await_hours()
+        await_hours(self.progress().tell)
         login, rules = settings.oracle_login(), settings.oracle()
 
         def attempt() -> T:
@@ -63,6 +63,7 @@ class OracleTask(TableTask):
                 action=f"{action} {self.table}",
                 login_timeout=rules.login_timeout,
                 call_timeout=rules.call_timeout,
+                client_dir=rules.thick_client_dir,
                 time_zone=self.mapping.source_zone,
             ) as connection:
                 return work(OracleSession(connection, self._source(connection)))
@@ -101,11 +102,12 @@ class OracleTask(TableTask):
                 self.progress().tell(f"at a new snapshot: {error}")
         return work()
 
-    def _await_hours(self) -> None:
-        """Wait, without a session, until Oracle may be read. Uploads go on meanwhile."""
-        hours = settings.extraction_hours()
-        if hours is None:
-            return
-        while (opens := hours.opens_at(datetime.now(UTC))) is not None:
-            self.progress().tell(f"waits for its extraction hours: {opens:%a %H:%M %Z}")
-            time.sleep(min(_NAP, max(0.1, (opens - datetime.now(UTC)).total_seconds())))
+
+def await_hours(tell: Callable[[str], None]) -> None:
+    """Wait, without a session, until Oracle may be read. Uploads go on meanwhile."""
+    hours = settings.extraction_hours()
+    if hours is None:
+        return
+    while (opens := hours.opens_at(datetime.now(UTC))) is not None:
+        tell(f"waits for its extraction hours: {opens:%a %H:%M %Z}")
+        time.sleep(min(_NAP, max(0.1, (opens - datetime.now(UTC)).total_seconds())))

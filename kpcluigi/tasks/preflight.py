@@ -153,6 +153,7 @@ class Preflight(RunTask):
                 action="preflight",
                 login_timeout=rules.login_timeout,
                 call_timeout=rules.call_timeout,
+                client_dir=rules.thick_client_dir,
             ) as connection:
                 database = preflight.check_oracle(connection, self.selected, owners, windows, found)
                 return database, preflight.rows_by_statistics(connection, owners), found
