@@ -1,8 +1,9 @@
 """kpcluigi: Oracle's tenant-sales history into Salesforce, provably complete.
 
-This module is the front door of `luigi --module kpcluigi MigrateAll`: where Luigi imports it, the
-tasks become known to Luigi. Where a library of it is imported without Luigi, as in a notebook, they
-are left until one of them is named; they bring Luigi, the Oracle driver and polars along.
+This module is the front door of `luigi --module kpcluigi MigrateAll` (and of `SyncSalesTarget`):
+where Luigi imports it, the tasks become known to Luigi. Where a library of it is imported without
+Luigi, as in a notebook, they are left until one of them is named; they bring Luigi, the Oracle
+driver and polars along.
 """
 
 import sys
@@ -19,6 +20,7 @@ if TYPE_CHECKING or "luigi" in sys.modules:
         Reconcile,
         RetryFailed,
         SourceTotals,
+        SyncSalesTarget,
     )
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Reconcile",
     "RetryFailed",
     "SourceTotals",
+    "SyncSalesTarget",
 ]
 
 

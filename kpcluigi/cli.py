@@ -35,6 +35,7 @@ The migration itself is run by Luigi, which also resumes it:
 
   luigid --address 127.0.0.1           the scheduler and its visualiser, in a terminal of its own
   luigi --module kpcluigi MigrateAll   everything; again after any interruption
+  luigi --module kpcluigi SyncSalesTarget   once a day: the sales targets, from Oracle to PostgreSQL
 
 See all of it work first, with no Oracle and no org:  kpcluigi rehearse
 """
@@ -75,7 +76,6 @@ def _parser() -> argparse.ArgumentParser:
     rehearse.add_argument(
         "--rows",
         type=_rows,
-        default=160_000,
         help="sample rows in the window, about; 5,000 or more (default 160,000)",
     )
     rehearse.add_argument(
@@ -90,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="start everything, print what to export so that luigi can be run, killed and run "
         "again by hand in a second terminal, and stay up until Ctrl-C",
+    )
+    rehearse.add_argument(
+        "--sales-target",
+        action="store_true",
+        help="not the migration but SyncSalesTarget, from the Oracle stand-in into a real "
+        "PostgreSQL server that is started for it; --rows are then sales targets (default 50,000)",
     )
     rehearse.set_defaults(command=_rehearse)
 
@@ -217,7 +223,7 @@ def _rows(text: str) -> int:
 
 def _rehearse(options: argparse.Namespace) -> int:
     try:
-        from kpcluigi.rehearsal.commands import rehearse, serve
+        from kpcluigi.rehearsal.commands import rehearse, rehearse_sales_target, serve
     except ModuleNotFoundError as error:
         print(
             f"kpcluigi: the rehearsal needs {error.name}; install it with: "
@@ -225,8 +231,11 @@ def _rehearse(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    work = serve if options.serve else rehearse
-    return work(options.dir, options.rows)
+    rows = options.rows or (50_000 if options.sales_target else 160_000)
+    if options.serve:
+        return serve(options.dir, rows, sales_target=options.sales_target)
+    work = rehearse_sales_target if options.sales_target else rehearse
+    return work(options.dir, rows)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -420,6 +420,36 @@ class Reconciled(Marker):
     """What is to be known of how the source was read."""
 
 
+class ColumnSync(BaseModel):
+    """One column of the sales targets; the sum is exact, as text."""
+
+    non_null: int
+    sum: str
+
+
+class SalesTargetSynced(Marker):
+    """sales_target/…/2026-11-21.json: the target equals the source; written after the commit."""
+
+    day: date
+    invocation: str
+    """The start of the command that did it."""
+    source: str
+    target: str
+    rows: int
+    batches: int
+    bytes: int
+    """What COPY was sent."""
+    rows_per_second: int
+    seconds: float
+    """From the first try to the commit."""
+    peak_memory_mb: int
+    tries: int
+    columns: dict[str, ColumnSync]
+    checksum: str
+    """Of source, staged and final rows; see `kpcluigi.sales_target.content`."""
+    notes: list[str] = []
+
+
 class Failure(Marker):
     """failed/STAGE.json: why a task did not finish; removed when it does."""
 

@@ -6,6 +6,7 @@ The addresses may come from either place; the environment wins.
 
     KPC_ORACLE_DSN  KPC_ORACLE_USER  KPC_ORACLE_PASSWORD
     KPC_SALESFORCE_URL  KPC_SALESFORCE_CLIENT_ID  KPC_SALESFORCE_CLIENT_SECRET
+    KPC_POSTGRES_URL
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from typing import get_args
 from urllib.parse import urlsplit
 
 import luigi
+import sqlalchemy as sa
 
 from kpcluigi.automation import AutomationRules, Probe
 from kpcluigi.cleanup import CleanUp
 from kpcluigi.errors import ConfigurationError
+from kpcluigi.oracle.client import client_problems
 from kpcluigi.oracle.hours import Hours, parse_hours
 from kpcluigi.salesforce.tracker import TrackerRules, TrackerState
 
@@ -79,6 +82,9 @@ class oracle(luigi.Config):
     retries = luigi.IntParameter(default=3, description="Further tries after a passing error.")
     retry_delay = luigi.FloatParameter(
         default=60.0, description="Seconds before the first of them; it doubles each time."
+    )
+    thick_client_dir = luigi.Parameter(
+        default="", description="Folder of an Oracle client, for thick mode; empty: thin mode."
     )
 
 
@@ -173,10 +179,31 @@ class tracker(luigi.Config):
     status_failed = luigi.Parameter(default="Failed", description="The load of the file failed.")
 
 
+class sales_target(luigi.Config):
+    """`[sales_target]`: the daily copy of the sales targets into PostgreSQL."""
+
+    source_owner = luigi.Parameter(default="APPS", description="Owner of the table in Oracle.")
+    source_table = luigi.Parameter(
+        default="KHS_CUSTOMERS_TRX_TARGETS", description="Its name; a synonym or view will do."
+    )
+    target_schema = luigi.Parameter(default="mb", description="Schema in PostgreSQL.")
+    target_table = luigi.Parameter(
+        default="sales_target", description="Table there; made where it is missing."
+    )
+    batch_rows = luigi.IntParameter(default=10_000, description="Rows read and sent at a time.")
+    lock_timeout = luigi.FloatParameter(
+        default=600.0, description="Seconds to wait for another run, and for locks on the table."
+    )
+    retries = luigi.IntParameter(default=1, description="Further tries after a passing error.")
+    retry_delay = luigi.FloatParameter(
+        default=300.0, description="Seconds before the first of them; it doubles each time."
+    )
+
+
 def validate() -> None:
     """Raises `ConfigurationError` naming every value of luigi.cfg that cannot be used."""
     faults: list[str] = []
-    for section in (migration, incremental, staging, oracle, salesforce, automation, tracker):
+    for section in _SECTIONS:
         try:
             values = section()
         except ValueError as error:
@@ -196,6 +223,11 @@ def validate() -> None:
         parse_hours(oracle().extraction_hours)
     except ValueError as error:
         faults.append(f"[oracle] extraction_hours = {error}")
+    faults += _client_faults()
+    for setting in ("source_owner", "source_table", "target_schema", "target_table"):
+        name = getattr(sales_target(), setting)
+        if not re.fullmatch(r"[^\W\d][\w$#]*", name, re.ASCII):
+            faults.append(f"[sales_target] {setting}: {name!r} is no name of a table or its owner")
     if staging().after_load == "archive" and not staging().archive:
         faults.append("[staging] archive is empty, but after_load = archive needs a folder")
     for rules in (automation_rules, tracker_rules):
@@ -207,6 +239,17 @@ def validate() -> None:
         listed = "".join(f"\n  - {fault}" for fault in faults)
         raise ConfigurationError(f"luigi.cfg has values that cannot be used:{listed}")
 
+
+_SECTIONS = (
+    migration,
+    incremental,
+    staging,
+    oracle,
+    salesforce,
+    automation,
+    tracker,
+    sales_target,
+)
 
 _LEAST: dict[str, dict[str, float]] = {
     "migration": {"sample_rows": 0},
@@ -224,6 +267,7 @@ _LEAST: dict[str, dict[str, float]] = {
         "retries": 0,
         "retry_delay": 0,
     },
+    "sales_target": {"batch_rows": 1, "lock_timeout": 1, "retries": 0, "retry_delay": 0},
 }
 _MOST: dict[str, dict[str, float]] = {"salesforce": {"quota_reserve": 0.9}}
 
@@ -270,6 +314,41 @@ def salesforce_login() -> SalesforceLogin:
     return SalesforceLogin(_org_url(), *list(values.values())[1:])
 
 
+def postgres_url() -> sa.URL:
+    """Where the sales targets go, from KPC_POSTGRES_URL; it prints with its password hidden.
+
+    Raises:
+        ConfigurationError: it is missing, or is no URL of PostgreSQL; the text does not show it.
+    """
+    given = os.environ.get("KPC_POSTGRES_URL", "")
+    _refuse_gaps("PostgreSQL", {"KPC_POSTGRES_URL": given}, chapter=SALES_TARGET_CHAPTER)
+    expected = "postgresql+psycopg://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full"
+    try:
+        url = sa.make_url(given)
+    except (sa.exc.ArgumentError, ValueError):
+        raise ConfigurationError(f"KPC_POSTGRES_URL is no URL; expected {expected}") from None
+    if url.drivername not in ("postgresql+psycopg", "postgresql") or not url.database:
+        raise ConfigurationError(
+            f"KPC_POSTGRES_URL is no URL of a PostgreSQL database; expected {expected}"
+        )
+    return url.set(drivername="postgresql+psycopg")
+
+
+SALES_TARGET_CHAPTER = "Every night: the sales targets"
+"""Of the README."""
+
+
+def _client_faults() -> list[str]:
+    """What stands in the way of thick mode, where it is asked for."""
+    folder = oracle().thick_client_dir
+    if not folder:
+        return []
+    return [
+        f"[oracle] thick_client_dir = {folder}: {problem}"
+        for problem in client_problems(Path(folder), os.environ)
+    ]
+
+
 def _org_url() -> str:
     """The org's address: https, or http to this very machine. Raises `ConfigurationError`."""
     url = (os.environ.get("KPC_SALESFORCE_URL") or salesforce().url).rstrip("/")
@@ -282,11 +361,13 @@ def _org_url() -> str:
     return url
 
 
-def _refuse_gaps(end: str, values: dict[str, str]) -> None:
+def _refuse_gaps(
+    end: str, values: dict[str, str], chapter: str = "Connect your Oracle and your org"
+) -> None:
     if gaps := [name for name, value in values.items() if not value]:
         raise ConfigurationError(
             f"{end} is not configured: set {', '.join(gaps)} in the environment "
-            f'(README, "Connect your Oracle and your org"), '
+            f'(README, "{chapter}"), '
             f"or see all of it work first with: kpcluigi rehearse"
         )
 

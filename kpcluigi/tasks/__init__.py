@@ -3,6 +3,8 @@
 Preflight ─▶ phase 1 ─▶ … ─▶ phase 7
               per table:  PlanChunks ─▶ ExtractChunk(n) ─▶ BulkUpload(n) ─▶ LoadTable ─▶ Reconcile
                                    └─▶ (after the last chunk) SourceTotals ──────────────┘
+
+SyncSalesTarget stands alone: the sales targets, from Oracle to PostgreSQL, once a day.
 """
 
 from kpcluigi.tasks.extract import ExtractChunk
@@ -12,6 +14,7 @@ from kpcluigi.tasks.plan import PlanChunks
 from kpcluigi.tasks.preflight import Preflight
 from kpcluigi.tasks.reconcile import Reconcile
 from kpcluigi.tasks.retry import RetryFailed
+from kpcluigi.tasks.sales_target import SyncSalesTarget
 from kpcluigi.tasks.totals import SourceTotals
 
 __all__ = [
@@ -24,4 +27,5 @@ __all__ = [
     "Reconcile",
     "RetryFailed",
     "SourceTotals",
+    "SyncSalesTarget",
 ]

@@ -11,12 +11,15 @@ from kpcluigi.rehearsal.oracle.catalog import Table, create_table
 from kpcluigi.rehearsal.sample.own import refuse_unknown_tables, with_own_columns
 from kpcluigi.rehearsal.sample.rows import MACROS, OUTSIDE, RECIPES, Recipe
 from kpcluigi.rehearsal.sample.schema import OWNER, TABLES
+from kpcluigi.rehearsal.sample.targets import add_targets
 from kpcluigi.tables import Table as Mapped
 
 FEWEST_ROWS = 1_000
 """Below it a receipt could have fewer than one line."""
 
 FEWEST_PER_TABLE = 12
+SALES_TARGETS = 200
+"""Rows of APPS.KHS_CUSTOMERS_TRX_TARGETS, which no migration moves."""
 MEMORY_LIMIT = "1GB"
 LARGEST = "KPS_T_SALES_MD"
 
@@ -56,6 +59,7 @@ def write_oracle(
                 made = table
             create_table(con, made)
             con.execute(_insert(made, recipe, counts))
+        add_targets(con, SALES_TARGETS)
     return counts
 
 
