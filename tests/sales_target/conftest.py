@@ -12,7 +12,7 @@ from kpcluigi.rehearsal.oracle import OracleStandIn
 from kpcluigi.rehearsal.oracle.catalog import Column, Table, create_table
 from kpcluigi.rehearsal.postgres import PostgresServer
 from kpcluigi.rehearsal.sample.targets import TARGETS, add_targets
-from tests.sales_target.copying import OLD, PASSWORD, ROWS, SMALL, USER, Copying
+from tests.sales_target.copying import OLD, PASSWORD, PLAIN, ROWS, SMALL, USER, Copying
 from tests.sales_target.relay import Relay
 
 
@@ -37,6 +37,12 @@ def oracle_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OracleS
             f"INSERT INTO {small.engine_name} ({', '.join(names)}) VALUES "
             "('111111', '222222', '333333', '444444', '555555.5'), ('1', '2', '3', '4', '5'), "
             "('6', '7', '8', '9', NULL)"
+        )
+        plain = Table("APPS", PLAIN, TARGETS.columns)
+        create_table(con, plain)
+        con.execute(
+            f"INSERT INTO {plain.engine_name} ({', '.join(names)}) "
+            f"SELECT i, i % 7, i % 12 + 1, 2026, i || '.25' FROM range({ROWS}) r(i)"
         )
         create_table(con, Table("APPS", "EMPTY_TARGETS", TARGETS.columns))
         wrong = (*TARGETS.columns[:3], Column("TARGET_YEAR", "VARCHAR2(4)"), TARGETS.columns[4])

@@ -20,6 +20,8 @@ from tests.sales_target.relay import Relay
 USER, PASSWORD = "KPC_READER", "test-password"
 ROWS = 1_500
 SMALL = "SMALL_TARGETS"
+PLAIN = "PLAIN_TARGETS"
+"""As many rows as the sample's, of numbers that the stand-in adds up fast."""
 OLD = 700
 """Rows that the target holds before."""
 SOURCE = OracleTable("APPS", TARGETS.name)

@@ -20,7 +20,16 @@ from kpcluigi.oracle.connection import passing as passing_in_oracle
 from kpcluigi.oracle.connection import snapshot_lost
 from kpcluigi.rehearsal.sample.targets import TARGETS, add_targets
 from kpcluigi.sales_target import COLUMNS, OracleTable, passing
-from tests.sales_target.copying import OLD, ROWS, SMALL, SOURCE, TARGET, Copying, at_statement
+from tests.sales_target.copying import (
+    OLD,
+    PLAIN,
+    ROWS,
+    SMALL,
+    SOURCE,
+    TARGET,
+    Copying,
+    at_statement,
+)
 
 
 def sample_rows(rows: int) -> Counter[tuple[Decimal | None, ...]]:
@@ -266,7 +275,7 @@ def survives(copying: Copying) -> None:
         if tries > 1:
             copying.to_oracle.reset()
             copying.to_postgres.reset()
-        copying.sync()
+        copying.sync(PLAIN)
 
     def passes(error: BaseException) -> bool:
         copying.wait_until_free()
@@ -281,7 +290,7 @@ def survives(copying: Copying) -> None:
 
 def test_a_connection_that_is_lost_at_any_moment(copying: Copying) -> None:
     rng = random.Random(20261121)
-    copying.sync()
+    copying.sync(PLAIN)
     totals = {
         ("oracle", "sent"): copying.to_oracle.sent,
         ("oracle", "received"): copying.to_oracle.received,
@@ -306,13 +315,13 @@ def test_an_answer_to_the_commit_that_is_lost(copying: Copying) -> None:
         copying.to_postgres.cut_at(received=copying.to_postgres.received)
 
     with pytest.raises((sa.exc.DBAPIError, psycopg.Error)) as lost:
-        copying.sync(show=at_statement("COMMIT", deafen))
+        copying.sync(PLAIN, show=at_statement("COMMIT", deafen))
     assert passing(lost.value)
     copying.wait_until_free()
     new = copying.seen()
     assert new[0] == ROWS
     copying.to_postgres.reset()
-    copying.sync()
+    copying.sync(PLAIN)
     assert copying.seen() == new
 
 
