@@ -224,7 +224,8 @@ def _last_lines(folder: SalesTargetFolder, day: date) -> None:
     if failure is not None and failure.invocation == invocation():
         print(f"SyncSalesTarget {day}: FAILED: {failure.error}: {failure.message}", flush=True)
     elif marker is not None:
-        print(f"SyncSalesTarget {day}: {_in_words(marker)}", flush=True)
+        already = "" if marker.invocation == invocation() else "nothing to do: "
+        print(f"SyncSalesTarget {day}: {already}{_in_words(marker)}", flush=True)
         print(f"Marker: {folder.synced(day)}", flush=True)
     else:
         print(f"SyncSalesTarget {day}: not done; run the same command again", flush=True)
