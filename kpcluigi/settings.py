@@ -219,15 +219,14 @@ def validate() -> None:
                 faults.append(
                     f"[{section.__name__}] {name} = {getattr(values, name)}: {most} or less"
                 )
+        if isinstance(values, oracle):
+            faults += _client_faults(values.thick_client_dir)
+        if isinstance(values, sales_target):
+            faults += _name_faults(values)
     try:
         parse_hours(oracle().extraction_hours)
     except ValueError as error:
         faults.append(f"[oracle] extraction_hours = {error}")
-    faults += _client_faults()
-    for setting in ("source_owner", "source_table", "target_schema", "target_table"):
-        name = getattr(sales_target(), setting)
-        if not re.fullmatch(r"[^\W\d][\w$#]*", name, re.ASCII):
-            faults.append(f"[sales_target] {setting}: {name!r} is no name of a table or its owner")
     if staging().after_load == "archive" and not staging().archive:
         faults.append("[staging] archive is empty, but after_load = archive needs a folder")
     for rules in (automation_rules, tracker_rules):
@@ -338,14 +337,19 @@ SALES_TARGET_CHAPTER = "Every night: the sales targets"
 """Of the README."""
 
 
-def _client_faults() -> list[str]:
+def _client_faults(folder: str) -> list[str]:
     """What stands in the way of thick mode, where it is asked for."""
-    folder = oracle().thick_client_dir
-    if not folder:
-        return []
+    problems = client_problems(Path(folder), os.environ) if folder else []
+    return [f"[oracle] thick_client_dir = {folder}: {problem}" for problem in problems]
+
+
+def _name_faults(section: sales_target) -> list[str]:
+    """Settings that stand in SQL as they are, and cannot."""
+    names = ("source_owner", "source_table", "target_schema", "target_table")
     return [
-        f"[oracle] thick_client_dir = {folder}: {problem}"
-        for problem in client_problems(Path(folder), os.environ)
+        f"[sales_target] {name}: {getattr(section, name)!r} is no name of a table or its owner"
+        for name in names
+        if not re.fullmatch(r"[^\W\d][\w$#]*", getattr(section, name), re.ASCII)
     ]
 
 

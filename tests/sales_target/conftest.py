@@ -29,9 +29,7 @@ def oracle_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OracleS
     with duckdb.connect(str(database)) as con:
         add_targets(con, ROWS)
         names = [column.name for column in TARGETS.columns]
-        small = Table(
-            "APPS", SMALL, (*TARGETS.columns, Column("LAST_UPDATE_DATE", "DATE")), number=2
-        )
+        small = Table("APPS", SMALL, (*TARGETS.columns, Column("LAST_UPDATE_DATE", "DATE")))
         create_table(con, small)
         con.execute(
             f"INSERT INTO {small.engine_name} ({', '.join(names)}) VALUES "
