@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from kpcluigi.rehearsal.oracle import OracleStandIn
-from kpcluigi.rehearsal.oracle.catalog import Column, Table, create_table
+from kpcluigi.rehearsal.oracle.catalog import Column, Table, create_synonym, create_table
 from kpcluigi.rehearsal.postgres import PostgresServer
 from kpcluigi.rehearsal.sample.targets import TARGETS, add_targets
 from tests.sales_target.copying import OLD, PASSWORD, PLAIN, ROWS, SMALL, USER, Copying
@@ -47,6 +47,11 @@ def oracle_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OracleS
         create_table(con, Table("APPS", "WRONG_TYPES", wrong))
         create_table(con, Table("APPS", "WRONG_COLUMNS", TARGETS.columns[:3]))
         create_table(con, Table("OTHER", "ELSEWHERE", TARGETS.columns))
+        create_synonym(con, "APPS", "BY_SYNONYM", ("APPS", SMALL))
+        create_synonym(con, "PUBLIC", "BY_PUBLIC_SYNONYM", ("OTHER", "GUARDED"))
+        create_synonym(con, "APPS", "BY_OLD_SYNONYM", ("OTHER", "DROPPED"))
+        create_synonym(con, "OTHER", "SYNONYM_ELSEWHERE", ("APPS", SMALL))
+        create_table(con, Table("OTHER", "GUARDED", TARGETS.columns))
     with OracleStandIn(database, user=USER, password=PASSWORD) as oracle:
         yield oracle
 

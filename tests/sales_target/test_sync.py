@@ -341,6 +341,8 @@ def test_a_snapshot_that_oracle_forgets(copying: Copying) -> None:
     [
         (OracleTable("APPS", "NOBODY"), "APPS.NOBODY does not exist, or KPC_READER has no privi"),
         (OracleTable("APPS", "ELSEWHERE"), r"but there is OTHER.ELSEWHERE \(table\): set source_o"),
+        (OracleTable("APPS", "SYNONYM_ELSEWHERE"), r"is OTHER.SYNONYM_ELSEWHERE \(synonym\)"),
+        (OracleTable("APPS", "BY_OLD_SYNONYM"), "ORA-00980"),
         (OracleTable("APPZ", "KHS"), "the database has no user APPZ"),
         (OracleTable("APPS", "WRONG_TYPES"), "TARGET_YEAR is DB_TYPE_VARCHAR"),
         (OracleTable("APPS", "WRONG_COLUMNS"), "has no column TARGET_YEAR, TARGET_AMOUNT; it has"),
@@ -357,6 +359,15 @@ def test_a_source_without_the_privilege(copying: Copying) -> None:
     copying.oracle.revoke(f"SELECT {SOURCE}")
     with pytest.raises(OracleError, match=f"GRANT SELECT ON {SOURCE} TO KPC_READER"):
         copying.sync()
+
+
+def test_a_source_by_its_synonym(copying: Copying) -> None:
+    synced = copying.sync("BY_SYNONYM")
+    assert synced is not None
+    assert synced.content.rows == 3
+    copying.oracle.revoke("SELECT OTHER.GUARDED")
+    with pytest.raises(OracleError, match=r"leads to OTHER\.GUARDED.* GRANT SELECT ON OTHER\.GUAR"):
+        copying.sync("BY_PUBLIC_SYNONYM")
 
 
 def test_a_target_that_lacks_a_column(copying: Copying) -> None:

@@ -24,7 +24,7 @@ with
 
 before the server opens the file. The file must not be called like a schema ('kpc.duckdb'), or
 DuckDB could not tell the file KPC from the schema KPC in "KPC"."T". The catalogue itself is the
-schema `_oracle` of the same file.
+schema `_oracle` of the same file; synonyms, which lead to tables only, are in it alone.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ CREATE TABLE IF NOT EXISTS _oracle.keys (
 CREATE TABLE IF NOT EXISTS _oracle.settled (
     owner VARCHAR, table_name VARCHAR, row_count BIGINT);
 CREATE TABLE IF NOT EXISTS _oracle.clock (scn BIGINT);
+CREATE TABLE IF NOT EXISTS _oracle.synonyms (
+    owner VARCHAR, name VARCHAR, table_owner VARCHAR, table_name VARCHAR);
 """
 
 
@@ -129,6 +131,33 @@ def create_table(con: duckdb.DuckDBPyConnection, table: Table) -> None:
     )
     for i, k in enumerate(key, 1):
         con.execute("INSERT INTO _oracle.keys VALUES (?, ?, ?, ?)", [owner, name, i, k])
+
+
+Place = tuple[str, str]
+"""Owner and name."""
+
+PUBLIC = "PUBLIC"
+"""The owner of synonyms that everybody's unqualified names find last."""
+
+
+def create_synonym(con: duckdb.DuckDBPyConnection, owner: str, name: str, leads_to: Place) -> None:
+    """Make the synonym `owner.name`; as in Oracle, what it leads to need not be there.
+
+    Raises:
+        ValueError: the name is a table's already.
+    """
+    at = (owner.upper(), name.upper())
+    if at in load_tables(con):
+        raise ValueError(f"{owner}.{name} is a table")
+    to = (leads_to[0].upper(), leads_to[1].upper())
+    con.execute("INSERT INTO _oracle.synonyms VALUES (?, ?, ?, ?)", [*at, *to])
+
+
+def load_synonyms(con: duckdb.DuckDBPyConnection) -> dict[Place, Place]:
+    """Where every synonym leads."""
+    con.execute(_CATALOGUE)
+    found = con.execute("SELECT owner, name, table_owner, table_name FROM _oracle.synonyms")
+    return {(owner, name): (to, table) for owner, name, to, table in found.fetchall()}
 
 
 def load_tables(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], Table]:

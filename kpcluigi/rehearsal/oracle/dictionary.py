@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kpcluigi.rehearsal.oracle import segments
-from kpcluigi.rehearsal.oracle.catalog import Column, Table
+from kpcluigi.rehearsal.oracle.catalog import PUBLIC, Column, Table
 from kpcluigi.rehearsal.oracle.engine import Database
 from kpcluigi.rehearsal.oracle.oratypes import OraType, storage
 from kpcluigi.rehearsal.oracle.privileges import SYSTEM, Grants, Privileges
@@ -131,8 +131,6 @@ _IND_COLUMNS = _view(
 _EMPTY = (
     _view("ALL_IND_EXPRESSIONS", f"INDEX_OWNER {_NAME}, INDEX_NAME {_NAME}, TABLE_OWNER {_NAME},"
           f" TABLE_NAME {_NAME}, COLUMN_EXPRESSION LONG, COLUMN_POSITION NUMBER"),
-    _view("ALL_SYNONYMS", f"OWNER {_NAME}, SYNONYM_NAME {_NAME}, TABLE_OWNER {_NAME},"
-          f" TABLE_NAME {_NAME}, DB_LINK {_NAME}, ORIGIN_CON_ID NUMBER"),
     _view("ALL_VIEWS", f"OWNER {_NAME}, VIEW_NAME {_NAME}, TEXT_LENGTH NUMBER, TEXT LONG"),
     _view("ALL_MVIEWS", f"OWNER {_NAME}, MVIEW_NAME {_NAME}, CONTAINER_NAME {_NAME}, QUERY LONG"),
     _view("ALL_SEQUENCES", f"SEQUENCE_OWNER {_NAME}, SEQUENCE_NAME {_NAME}, LAST_NUMBER NUMBER"),
@@ -143,6 +141,12 @@ _EMPTY = (
     _view("ALL_DB_LINKS", f"OWNER {_NAME}, DB_LINK {_NAME}, USERNAME {_NAME}, HOST VARCHAR2(2000)"),
     _view("ALL_MVIEW_COMMENTS", f"OWNER {_NAME}, MVIEW_NAME {_NAME}, COMMENTS VARCHAR2(4000)"),
 )  # fmt: skip
+_SYNONYMS = _view(
+    "ALL_SYNONYMS",
+    f"OWNER {_NAME}, SYNONYM_NAME {_NAME}, TABLE_OWNER {_NAME}, TABLE_NAME {_NAME},"
+    f" DB_LINK {_NAME}, ORIGIN_CON_ID NUMBER",
+)
+_USER_SYNONYMS = Table("SYS", "USER_SYNONYMS", _SYNONYMS.columns[1:])
 _TAB_COMMENTS = _view(
     "ALL_TAB_COMMENTS",
     f"OWNER {_NAME}, TABLE_NAME {_NAME}, TABLE_TYPE VARCHAR2(11), COMMENTS VARCHAR2(4000)",
@@ -224,6 +228,17 @@ class Dictionary:
                 _TAB_PRIVS,
                 lambda: rows_sql(_TAB_PRIVS, self._of_grants(privileges)),
             ),
+            "ALL_SYNONYMS": (
+                _SYNONYMS,
+                lambda: rows_sql(_SYNONYMS, self._of_synonyms(privileges)),
+            ),
+            "USER_SYNONYMS": (
+                _USER_SYNONYMS,
+                lambda: rows_sql(
+                    _USER_SYNONYMS,
+                    [r[1:] for r in self._of_synonyms(privileges) if r[0] == self._user],
+                ),
+            ),
             "ALL_TABLES": (
                 _TABLES,
                 lambda: rows_sql(
@@ -238,6 +253,11 @@ class Dictionary:
                 ),
             ),
         }
+        objects, synonyms = known["ALL_OBJECTS"][1], self._synonym_objects(privileges)
+        live["ALL_OBJECTS"] = (
+            _OBJECTS,
+            lambda: f"{objects()} UNION ALL {rows_sql(_OBJECTS, synonyms)}",
+        )
         return {**known, **live, **self._of_storage()}
 
     def _of_storage(self) -> dict[str, View]:
@@ -259,6 +279,24 @@ class Dictionary:
             for verb in ("FLASHBACK", "SELECT")
             if f"{verb} {t.owner}.{t.name}" in privileges.held
         ]
+
+    def _of_synonyms(self, privileges: Privileges) -> Rows:
+        """Own and public ones, wherever they lead; others' where the table may be read."""
+        tables = self._database.tables
+        return [
+            [owner, name, *to, None, 0]
+            for (owner, name), to in sorted(self._database.synonyms.items())
+            if owner in (self._user, PUBLIC)
+            or ((table := tables.get(to)) is not None and privileges.may_select(table))
+        ]
+
+    def _synonym_objects(self, privileges: Privileges) -> Rows:
+        beyond = len(self._tables) + 1
+        return [
+            [owner, name, None, segments.object_number(beyond + i), None, "SYNONYM", _CREATED,
+             _CREATED, "VALID", "N", "N", "N"]
+            for i, (owner, name, *_) in enumerate(self._of_synonyms(privileges))
+        ]  # fmt: skip
 
     def _add(self, view: Table, rows: Rows) -> None:
         """Add a view; an ALL_ view brings its DBA_ twin's refusal and its USER_ twin."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from kpcluigi.rehearsal.oracle import syntax as s
 from kpcluigi.rehearsal.oracle.binds import Bound
-from kpcluigi.rehearsal.oracle.catalog import Table, load_tables, settle
+from kpcluigi.rehearsal.oracle.catalog import Place, Table, load_synonyms, load_tables, settle
 from kpcluigi.rehearsal.oracle.engine_functions import register
 from kpcluigi.rehearsal.oracle.errors import OraError, find_in, unimplemented
 from kpcluigi.rehearsal.oracle.queries import Block
@@ -107,7 +107,8 @@ class Database:
         self.undo = Undo(FIRST_SCN)
         self.scn_times = ScnTimes()
         self._con.create_function("ora_scn_time", self.scn_times.at, ["BIGINT"], "TIMESTAMP")
-        self.tables: Mapping[tuple[str, str], Table] = load_tables(self._con)
+        self.tables: Mapping[Place, Table] = load_tables(self._con)
+        self.synonyms: Mapping[Place, Place] = load_synonyms(self._con)
         for table in self.tables.values():
             self._forget_uncommitted(self._con, table)
             settle(self._con, table)

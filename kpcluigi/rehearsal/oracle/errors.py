@@ -39,6 +39,7 @@ MESSAGES = {
     971: "missing SET keyword",
     972: "identifier is too long",
     979: "not a GROUP BY expression",
+    980: "synonym translation is no longer valid",
     1001: "invalid cursor",
     1002: "fetch out of sequence",
     1008: "not all variables bound",

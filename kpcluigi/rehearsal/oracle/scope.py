@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from kpcluigi.rehearsal.oracle import segments
 from kpcluigi.rehearsal.oracle.binds import Bound
-from kpcluigi.rehearsal.oracle.catalog import HIDDEN_OFFSET, Table
+from kpcluigi.rehearsal.oracle.catalog import HIDDEN_OFFSET, PUBLIC, Place, Table
 from kpcluigi.rehearsal.oracle.errors import OraError, unimplemented
 from kpcluigi.rehearsal.oracle.oratypes import ROWID, OraType
 from kpcluigi.rehearsal.oracle.privileges import Privileges
@@ -31,7 +31,8 @@ class Surroundings:
         writer: the mark of this session's uncommitted rows, when it has any.
     """
 
-    tables: Mapping[tuple[str, str], Table]
+    tables: Mapping[Place, Table]
+    synonyms: Mapping[Place, Place]
     dictionary: Mapping[str, tuple[Table, Callable[[], str]]]
     user: str
     schema: str
@@ -44,12 +45,22 @@ class Surroundings:
     writer: int | None = None
 
     def find(self, path: tuple[Name, ...], offset: int) -> Table:
-        """The table or dictionary view that `path` names; ORA-00942."""
+        """The table or dictionary view that `path` names, maybe by a synonym.
+
+        Raises:
+            OraError: ORA-00942; ORA-00980 for a synonym that leads nowhere.
+        """
         if len(path) > 2:
             raise OraError(933, offset=offset)
         name = path[-1].text
         owner = path[0].text if len(path) == 2 else self.schema
-        found = self.tables.get((owner, name))
+        at: Place = (owner, name)
+        leads_to = self.synonyms.get(at)
+        if leads_to is None and len(path) == 1 and at not in self.tables:
+            leads_to = self.synonyms.get((PUBLIC, name))
+        found = self.tables.get(leads_to or at)
+        if found is None and leads_to is not None:
+            raise OraError(980, offset=offset)
         if found is not None:
             if not self.privileges.may_select(found):
                 raise OraError(942, offset=offset)

@@ -113,6 +113,7 @@ class Work:
     def _surroundings(self) -> Surroundings:
         return Surroundings(
             tables=self._database.tables,
+            synonyms=self._database.synonyms,
             dictionary=self._dictionary(self),
             user=self._user,
             schema=self.schema,
