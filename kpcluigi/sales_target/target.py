@@ -44,6 +44,14 @@ _LASTING_TEXTS = (
 )
 """Of a refused connection, for which the driver gives no SQLSTATE."""
 
+_OF_THE_TRANSACTION = (
+    # Should this host be lost, the server is to notice, and free what is held here
+    "tcp_keepalives_idle = 60",
+    "tcp_keepalives_interval = 10",
+    # Nothing is sent here while Oracle adds up
+    "idle_in_transaction_session_timeout = 0",
+)
+
 Show = Callable[[str], None]
 
 
@@ -121,9 +129,8 @@ class Replacement:
         Raises:
             PostgresError: another run is still at work after that.
         """
-        # Should this host be lost, the server is to notice, and free what is held here
-        for name in ("tcp_keepalives_idle = 60", "tcp_keepalives_interval = 10"):
-            self._execute(f"SET LOCAL {name}")
+        for setting in _OF_THE_TRANSACTION:
+            self._execute(f"SET LOCAL {setting}")
         self._execute(f"SET LOCAL lock_timeout = {int(timeout * 1000)}")
         key = self._table.lock_key
         ((free,),) = self._execute(f"SELECT pg_try_advisory_xact_lock({key})")

@@ -111,6 +111,34 @@ REAL_STORE = "Store__r.Store_Code__c"
         refuse_unknown_tables(other, TABLES)
 
 
+def test_the_sales_targets_go_to_a_real_postgresql(tmp_path: Path) -> None:
+    ended = run("rehearse", "--sales-target", "--rows", "5000", folder=project(tmp_path, ""))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("$ luigi --module kpcluigi SyncSalesTarget") == 2
+    first, second = re.findall(r"mb\.sales_target equals .* 5,000 rows in 1 batches", ended.stdout)
+    assert first == second
+    assert "nothing to do: mb.sales_target" in ended.stdout
+    assert "PASS: mb.sales_target equals APPS.KHS_CUSTOMERS_TRX_TARGETS" in ended.stdout
+
+
+def test_postgresql_does_not_outlive_who_started_it() -> None:
+    code = (
+        "from kpcluigi.rehearsal.postgres import PostgresServer\n"
+        "import os, signal\n"
+        "server = PostgresServer()\n"
+        "print(server.postmaster, server.socket, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    postmaster, socket = ended.stdout.split()
+    deadline = time.monotonic() + 30
+    while psutil.pid_exists(int(postmaster)) or Path(socket).parent.parent.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("rows", ["10", "many"])
 def test_a_senseless_size_is_refused(rows: str) -> None:
     ended = run("rehearse", "--rows", rows)

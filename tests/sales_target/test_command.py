@@ -15,7 +15,7 @@ import pytest
 
 from kpcluigi import settings
 from kpcluigi.errors import ConfigurationError
-from tests.sales_target.copying import PASSWORD, ROWS, SMALL, TARGET, USER, Copying
+from tests.sales_target.copying import PASSWORD, ROWS, SMALL, USER, Copying
 
 README = Path("README.md").read_text("utf-8")
 CHAPTER = README[README.index("\n## Every night") : README.index("\n## Where everything lies")]
@@ -178,13 +178,3 @@ def test_the_url_prints_without_its_password(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("KPC_POSTGRES_URL", f"postgresql://u:{SECRET}@h/d?sslmode=verify-full")
     url = settings.postgres_url()
     assert str(url) == "postgresql+psycopg://u:***@h/d?sslmode=verify-full"
-
-
-def test_what_is_missing_ends_the_command_at_once(nightly: Nightly) -> None:
-    variables = {k: v for k, v in nightly.variables.items() if k != "KPC_POSTGRES_URL"}
-    command = shlex.split(nightly.here(SERVICE["Service"]["ExecStart"]))
-    ended = nightly.run(*command, **variables)
-    assert ended.returncode == 1
-    assert "kpcluigi: PostgreSQL is not configured: set KPC_POSTGRES_URL" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert str(TARGET) not in ended.stdout
