@@ -28,8 +28,8 @@ EXACT = Context(prec=400)
 """Holds the sum of any rows of NUMBERs, which reach from 1E-130 to 1E+126, without rounding."""
 
 _CANONICAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?$"
-_DIGITS_OF_INT64 = 18
-_first_eight_bytes = struct.Struct(">q").unpack_from
+_DIGITS_OF_DECIMAL = 38
+"""That a column of polars adds up exactly."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,7 @@ class Tally:
         )
         data = text.encode()
         self._rows += batch.height
-        digest = hashlib.sha256
-        self._checksum += sum(
-            _first_eight_bytes(digest(line).digest())[0] for line in data.splitlines()
-        )
+        self._checksum += _checksum(data.splitlines())
         return data
 
     def _add_column(self, i: int, column: pl.Series) -> None:
@@ -99,13 +96,13 @@ class Tally:
         self._non_null[i] += len(values)
         if not len(values):
             return
-        whole = _longest(values, r"^-?([0-9]+)")
-        places = _longest(values, r"\.([0-9]+)$")
+        whole, places = _digits(values)
         self._whole_digits[i] = max(self._whole_digits[i], whole)
         self._places[i] = max(self._places[i], places)
         with localcontext(EXACT):
-            if not places and whole <= _DIGITS_OF_INT64:
-                self._sums[i] += int(values.cast(pl.Int64).cast(pl.Int128).sum())
+            if whole + places + len(str(len(values))) <= _DIGITS_OF_DECIMAL:
+                total = values.cast(pl.Decimal(_DIGITS_OF_DECIMAL, places)).sum()
+                self._sums[i] += Decimal(total)
             else:
                 self._sums[i] += sum(map(Decimal, values.to_list()), Decimal(0))
 
@@ -134,11 +131,11 @@ def canonical(texts: pl.Series, name: str) -> pl.Series:
         plain = [text if text is None else _without_exponent(text, name) for text in texts]
         texts = pl.Series(plain, dtype=pl.String)
     column = pl.col("x").str.replace(r"^(-?)\.", "${1}0.")
-    column = (
-        pl.when(column.str.contains(".", literal=True))
-        .then(column.str.strip_chars_end("0").str.strip_chars_end("."))
-        .otherwise(column)
-    )
+    if texts.str.contains(".", literal=True).any():
+        trimmed = column.str.strip_chars_end("0").str.strip_chars_end(".")
+        column = pl.when(column.str.contains(".", literal=True)).then(trimmed).otherwise(column)
+    else:
+        column = pl.col("x")
     made = texts.alias("x").to_frame().select(column.alias(name))[name]
     faulty = made.filter(~made.str.contains(_CANONICAL))
     if len(faulty):
@@ -158,10 +155,19 @@ def checksum_sql(columns: Sequence[str]) -> str:
     return f"coalesce(sum(('x' || encode({head}, 'hex'))::bit(64)::bigint), 0)"
 
 
-def _longest(texts: pl.Series, pattern: str) -> int:
-    """The most characters that the pattern's group matches in any of them."""
-    lengths = texts.str.extract(pattern).str.len_bytes().drop_nulls().to_list()
-    return max(lengths, default=0)
+def _digits(values: pl.Series) -> tuple[int, int]:
+    """The most digits before the point, and after it, of canonical numbers."""
+    length = values.str.len_bytes().cast(pl.Int64)
+    point = values.str.find(".", literal=True).cast(pl.Int64)
+    whole = point.fill_null(length) - values.str.starts_with("-").cast(pl.Int64)
+    places = (length - point - 1).drop_nulls()
+    return max(whole.to_list()), max(places.to_list(), default=0)
+
+
+def _checksum(lines: list[bytes]) -> int:
+    digest = hashlib.sha256
+    heads = b"".join([digest(line).digest()[:8] for line in lines])
+    return sum(struct.unpack(f">{len(lines)}q", heads))
 
 
 def _without_exponent(text: str, name: str) -> str:
