@@ -14,11 +14,11 @@ Nothing waits while it holds the lock.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import socket
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -40,6 +40,7 @@ GRACE = timedelta(minutes=2)
 _WITHOUT_DATA = ("Aborted", "Gone")
 """States of jobs that markers of earlier versions name, and that took nothing."""
 
+_asks = itertools.count()
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -225,10 +226,11 @@ class Admission:
             CorruptMarkerError: a journal or load marker cannot be read.
             SalesforceError: the org could not be asked.
         """
+        host, pid = socket.gethostname(), os.getpid()
         me = _Waiting(
-            name=uuid.uuid4().hex,
-            host=socket.gethostname(),
-            pid=os.getpid(),
+            name=f"{host}:{pid}:{next(_asks):08}",
+            host=host,
+            pid=pid,
             rows=rows,
             since=self._now(),
             looks_at=_NEVER,
