@@ -173,6 +173,7 @@ class FileLoad:
         """
         self._open_journal()
         self._rounds: dict[int, int] = {}
+        self._doubts = 0
         index = 0
         while index < len(self._journal.parts):
             while self._journal.parts[index].outcome is None:
@@ -259,9 +260,19 @@ class FileLoad:
         part = self._journal.parts[index]
         if part.job_id is None:
             return
-        info = self._wait(part.job_id, part, index, len(self._journal.parts))
+        try:
+            info = self._wait(part.job_id, part, index, len(self._journal.parts))
+        except SalesforceError as error:
+            if error.status != 404:
+                raise
+            self._doubt(index, JobInfo(part.job_id, "Gone", 0, 0, ""))
+            return
         if info.state == "Failed" and is_for_columns(info.message):
             self._journal.spend(index, info)
+            if part.compressed and self.compression.verdict is None:
+                # Read as it came, gzip has no such columns either: a plain job tells
+                self.compression.note(accepted=False, job_id=info.id, reason=info.message)
+                return
             raise JobFailedError(self._failure(part, info, loaded=0))
         results = JobResults(self.logs, self.table, info.id)
         try:
@@ -304,10 +315,15 @@ class FileLoad:
 
     def _doubt(self, index: int, info: JobInfo) -> None:
         """The job's results can no longer be had: what it loaded is not known."""
-        gone = JobInfo(info.id, "Gone", max(1, info.processed), 0, "")
+        part = self._journal.parts[index]
         why = "no longer known to Salesforce, which keeps jobs for 7 days: its rows are sent again"
+        gone = JobInfo(info.id, "Gone", max(1, info.processed), 0, why)
         self._report(f"job {info.id} is {why}", info.id, index)
-        self._journal.spend(index, gone, why)
+        self._beside(index, "dead").unlink(missing_ok=True)
+        self._journal.spend(index, gone)
+        self._doubts += 1
+        if self._doubts > self.rules.retries + 1:  # one file has no more than one job at a time
+            raise JobFailedError(self._failure(part, gone, loaded=0))
 
     def _pause(self, index: int) -> None:
         """Rows that failed for a passing reason are not sent again at once."""
