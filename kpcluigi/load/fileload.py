@@ -124,10 +124,10 @@ class Loaded:
 
     outcomes: list[JobOutcome]
     spent_jobs: list[JobOutcome]
-    blanked: int
     dead_files: list[Path]
     """Rows that did not arrive, with their errors; to be gathered before `again` is removed."""
     blanked_files: list[Path]
+    """Rows as they were before they lost a parent, in the order in which that happened."""
 
     def count(self, name: str) -> int:
         """The sum of one count over all jobs."""
@@ -183,7 +183,6 @@ class FileLoad:
         return Loaded(
             outcomes=[part.outcome for part in parts if part.outcome is not None],
             spent_jobs=self._journal.spent_jobs,
-            blanked=self._journal.blanked,
             dead_files=self._made("dead"),
             blanked_files=self._made("blanked"),
         )
@@ -520,7 +519,7 @@ class FileLoad:
             again=settled.again.rows if settled.again else 0,
             errors=list(settled.errors),
         )
-        self._journal.settle(index, outcome, follow_ups, blanked=settled.blanked)
+        self._journal.settle(index, outcome, follow_ups)
         if follow_ups:
             self._rounds[count] = tries + (1 if whole else 0)
             if not whole:

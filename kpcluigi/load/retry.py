@@ -237,9 +237,9 @@ class RetryLoad:
             stage=self.stage,
             tell=self.tell,
         ).run()
-        columns = [ERROR, *self.table.fields]
-        gather(loaded.dead_files, columns, folder.dead_retry(attempt))
-        gather(loaded.blanked_files, columns, folder.retry_blanked(attempt))
+        blanked = gather(
+            loaded, self.table, folder.dead_retry(attempt), folder.retry_blanked(attempt)
+        )
         self._leave_out_of_the_dead_letter()
         result = RetryResult(
             table=self.table.name,
@@ -250,7 +250,7 @@ class RetryLoad:
             updated=loaded.count("updated"),
             failed=loaded.count("failed"),
             unprocessed=loaded.count("unprocessed"),
-            blanked=loaded.blanked,
+            blanked=blanked,
             errors=loaded.errors.ordered(),
             jobs=[*loaded.spent_jobs, *loaded.outcomes],
             seconds=round(time.monotonic() - started, 3),
