@@ -350,6 +350,8 @@ class RetrySource(Marker):
     rows: int
     corrected: str
     """Name of the file that the rows were taken from; empty: they are sent as they were."""
+    corrected_sha256: str = ""
+    """Of that file: the same command may go on with the attempt."""
     raw_bytes: int
     sha256: str
     header_bytes: int

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,16 +61,20 @@ def open_attempt(folder: TableFolder, table: Table, corrected: Path | None) -> i
     """
     attempt = under_way(folder)
     if attempt is not None:
-        if corrected is not None:
+        source = read_marker(folder.retry_source(attempt), RetrySource)
+        begun_with = "" if source is None else source.corrected_sha256
+        if corrected is not None and _sha256(corrected) != begun_with:
             raise StagingError(
-                f"{table.name}: attempt {attempt} is under way; finish it first, with the same "
-                f"command without --corrected {corrected}"
+                f"{table.name}: attempt {attempt} is under way with other rows than those of "
+                f"{corrected}; finish it first, with the same command without --corrected"
             )
         return attempt
     attempt = len(folder.attempts) + 1
+    begun_with = ""
     if corrected is None:
         frames = _as_they_are(folder, table)
     else:
+        begun_with = _sha256(corrected)
         dead = KeySet(_keys_of(folder, table))
         frames = _corrected(corrected, table, dead)
     header = header_line(table.fields)
@@ -79,6 +85,8 @@ def open_attempt(folder: TableFolder, table: Table, corrected: Path | None) -> i
         written = writer.close()
     if not written.rows:
         folder.retry_file(attempt).unlink()
+        if corrected is not None:
+            raise StagingError(f"{corrected} has no rows; nothing was sent")
         return None
     write_marker(
         folder.retry_source(attempt),
@@ -87,6 +95,7 @@ def open_attempt(folder: TableFolder, table: Table, corrected: Path | None) -> i
             attempt=attempt,
             rows=written.rows,
             corrected="" if corrected is None else corrected.name,
+            corrected_sha256=begun_with,
             raw_bytes=written.raw_bytes,
             sha256=written.sha256,
             header_bytes=written.header_bytes,
@@ -94,6 +103,17 @@ def open_attempt(folder: TableFolder, table: Table, corrected: Path | None) -> i
         ),
     )
     return attempt
+
+
+def _sha256(path: Path) -> str:
+    """Of the bytes of a corrected file."""
+    if not path.is_file():
+        raise StagingError(f"{path} is no file; nothing was sent")
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise StagingError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _as_they_are(folder: TableFolder, table: Table) -> Iterator[pl.DataFrame]:
@@ -138,7 +158,7 @@ def _corrected(path: Path, table: Table, dead: KeySet) -> Iterator[pl.DataFrame]
                     held = []
             if held:
                 yield _known(held, key, dead, faults)
-        except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
+        except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
             raise StagingError(f"{path} is no CSV in UTF-8: {error}; nothing was sent") from None
     if faults:
         more = f" (and {len(faults) - _NAMED} more)" if len(faults) > _NAMED else ""
