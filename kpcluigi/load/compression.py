@@ -70,6 +70,9 @@ class Compression:
         if self.verdict is None:
             verdict = GzipVerdict(accepted=accepted, job_id=job_id, reason=reason)
             write_marker(self._path, verdict)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
 
 class Compressed:

@@ -126,10 +126,10 @@ class Loaded:
 
     outcomes: list[JobOutcome]
     spent_jobs: list[JobOutcome]
-    blanked: int
     dead_files: list[Path]
     """Rows that did not arrive, with their errors; to be gathered before `again` is removed."""
     blanked_files: list[Path]
+    """Rows as they were before they lost a parent, in the order in which that happened."""
 
     def count(self, name: str) -> int:
         """The sum of one count over all jobs."""
@@ -175,6 +175,7 @@ class FileLoad:
         """
         self._open_journal()
         self._rounds: dict[int, int] = {}
+        self._doubts = 0
         index = 0
         while index < len(self._journal.parts):
             while self._journal.parts[index].outcome is None:
@@ -184,7 +185,6 @@ class FileLoad:
         return Loaded(
             outcomes=[part.outcome for part in parts if part.outcome is not None],
             spent_jobs=self._journal.spent_jobs,
-            blanked=self._journal.blanked,
             dead_files=self._made("dead"),
             blanked_files=self._made("blanked"),
         )
@@ -261,7 +261,13 @@ class FileLoad:
         part = self._journal.parts[index]
         if part.job_id is None:
             return
-        info = self._wait(part.job_id, part, index, len(self._journal.parts))
+        try:
+            info = self._wait(part.job_id, part, index, len(self._journal.parts))
+        except SalesforceError as error:
+            if error.status != 404:
+                raise
+            self._doubt(index, JobInfo(part.job_id, "Gone", 0, 0, ""))
+            return
         if part.compressed and info.state == "Failed" and self.compression.verdict is None:
             # Whatever it says: it may be about compressed bytes that were taken for a CSV
             self.compression.note(accepted=False, job_id=info.id, reason=info.message)
@@ -277,7 +283,6 @@ class FileLoad:
             if error.status != 404:
                 raise
             self._doubt(index, info)
-            self._next_round(index, part, info, loaded=0)
             return
         self._judge_compression(part, info, survey)
         if info.state != "JobComplete" and survey.named.rows == survey.unprocessed:
@@ -312,10 +317,15 @@ class FileLoad:
 
     def _doubt(self, index: int, info: JobInfo) -> None:
         """The job's results can no longer be had: what it loaded is not known."""
-        gone = JobInfo(info.id, "Gone", max(1, info.processed), 0, "")
+        part = self._journal.parts[index]
         why = "no longer known to Salesforce, which keeps jobs for 7 days: its rows are sent again"
+        gone = JobInfo(info.id, "Gone", max(1, info.processed), 0, why)
         self._report(f"job {info.id} is {why}", info.id, index)
-        self._journal.spend(index, gone, why)
+        self._beside(index, "dead").unlink(missing_ok=True)
+        self._journal.spend(index, gone)
+        self._doubts += 1
+        if self._doubts > self.rules.retries + 1:  # one file has no more than one job at a time
+            raise JobFailedError(self._failure(part, gone, loaded=0))
 
     def _pause(self, index: int) -> None:
         """Rows that failed for a passing reason are not sent again at once."""
@@ -510,7 +520,7 @@ class FileLoad:
             again=settled.again.rows if settled.again else 0,
             errors=list(settled.errors),
         )
-        self._journal.settle(index, outcome, follow_ups, blanked=settled.blanked)
+        self._journal.settle(index, outcome, follow_ups)
         if follow_ups:
             self._rounds[count] = tries + (1 if whole else 0)
             if not whole:

@@ -38,10 +38,6 @@ class Journal:
     def spent_jobs(self) -> list[JobOutcome]:
         return self._state.spent_jobs
 
-    @property
-    def blanked(self) -> int:
-        return self._state.blanked
-
     def claim(self, index: int, now: datetime) -> None:
         """A job is about to be created for this part, and takes its share of the allocation."""
         self._change(index, sent_at=now)
@@ -63,15 +59,11 @@ class Journal:
         )
         self._change(index, job_id=None, sent_at=None, uploaded=False, compressed=False)
 
-    def settle(
-        self, index: int, outcome: JobOutcome, follow_ups: list[Part], *, blanked: int = 0
-    ) -> None:
+    def settle(self, index: int, outcome: JobOutcome, follow_ups: list[Part]) -> None:
         """The part's job ended so; rows that are sent again are parts of their own from here on."""
         parts = list(self.parts)
         parts[index] = parts[index].model_copy(update={"outcome": outcome})
-        self._state = self._state.model_copy(
-            update={"parts": [*parts, *follow_ups], "blanked": self._state.blanked + blanked}
-        )
+        self._state = self._state.model_copy(update={"parts": [*parts, *follow_ups]})
         self._write()
 
     def _change(self, index: int, **update: object) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +64,12 @@ def open_attempt(
     """
     attempt = under_way(folder)
     if attempt is not None:
-        if corrected is not None:
+        source = read_marker(folder.retry_source(attempt), RetrySource)
+        begun_with = "" if source is None else source.corrected_sha256
+        if corrected is not None and _sha256(corrected) != begun_with:
             raise StagingError(
-                f"{table.name}: attempt {attempt} is under way; finish it first, with the same "
-                f"command without --corrected {corrected}"
+                f"{table.name}: attempt {attempt} is under way with other rows than those of "
+                f"{corrected}; finish it first, with the same command without --corrected"
             )
         return attempt
     for last in folder.attempts[-1:]:
@@ -73,9 +77,11 @@ def open_attempt(
         if source is not None and source.invocation == invocation:
             return None  # Luigi runs a task again when what it asked for on the way is done
     attempt = len(folder.attempts) + 1
+    begun_with = ""
     if corrected is None:
         frames = _as_they_are(folder, table)
     else:
+        begun_with = _sha256(corrected)
         dead = KeySet(_keys_of(folder, table))
         frames = _corrected(corrected, table, dead)
     header = header_line(table.fields)
@@ -86,6 +92,8 @@ def open_attempt(
         written = writer.close()
     if not written.rows:
         folder.retry_file(attempt).unlink()
+        if corrected is not None:
+            raise StagingError(f"{corrected} has no rows; nothing was sent")
         return None
     write_marker(
         folder.retry_source(attempt),
@@ -95,6 +103,7 @@ def open_attempt(
             rows=written.rows,
             invocation=invocation,
             corrected="" if corrected is None else corrected.name,
+            corrected_sha256=begun_with,
             raw_bytes=written.raw_bytes,
             sha256=written.sha256,
             header_bytes=written.header_bytes,
@@ -102,6 +111,17 @@ def open_attempt(
         ),
     )
     return attempt
+
+
+def _sha256(path: Path) -> str:
+    """Of the bytes of a corrected file."""
+    if not path.is_file():
+        raise StagingError(f"{path} is no file; nothing was sent")
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise StagingError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _as_they_are(folder: TableFolder, table: Table) -> Iterator[pl.DataFrame]:
@@ -146,7 +166,7 @@ def _corrected(path: Path, table: Table, dead: KeySet) -> Iterator[pl.DataFrame]
                     held = []
             if held:
                 yield _known(held, key, dead, faults)
-        except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
+        except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
             raise StagingError(f"{path} is no CSV in UTF-8: {error}; nothing was sent") from None
     if faults:
         more = f" (and {len(faults) - _NAMED} more)" if len(faults) > _NAMED else ""
@@ -245,9 +265,9 @@ class RetryLoad:
             stage=self.stage,
             tell=self.tell,
         ).run()
-        columns = [ERROR, *self.table.fields]
-        gather(loaded.dead_files, columns, folder.dead_retry(attempt))
-        gather(loaded.blanked_files, columns, folder.retry_blanked(attempt))
+        blanked = gather(
+            loaded, self.table, folder.dead_retry(attempt), folder.retry_blanked(attempt)
+        )
         self._leave_out_of_the_dead_letter()
         result = RetryResult(
             table=self.table.name,
@@ -258,7 +278,7 @@ class RetryLoad:
             updated=loaded.count("updated"),
             failed=loaded.count("failed"),
             unprocessed=loaded.count("unprocessed"),
-            blanked=loaded.blanked,
+            blanked=blanked,
             errors=loaded.errors.ordered(),
             jobs=[*loaded.spent_jobs, *loaded.outcomes],
             seconds=round(time.monotonic() - started, 3),
