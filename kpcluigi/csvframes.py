@@ -16,8 +16,9 @@ import polars as pl
 from kpcluigi.errors import StagingError
 from kpcluigi.files import gzip_reader
 
-BLOCK = 4 << 20
-"""Uncompressed bytes that become one frame, about."""
+BLOCK = 1 << 20
+"""Uncompressed bytes that become one frame, about. Four times as many take no less CPU, and 20 MB
+more."""
 
 csv.field_size_limit(1 << 24)  # a record may hold 400,000 characters, Python's default is 131,072
 

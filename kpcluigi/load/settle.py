@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from kpcluigi.chunkfile import JobBody
 from kpcluigi.csvframes import frames_of, header_line, to_lines
 from kpcluigi.fields.base import NULL
 from kpcluigi.files import gzip_writer, replacing
-from kpcluigi.load.results import CREATED, JobResults, KeySet, KeySum, Survey
+from kpcluigi.load.results import CREATED, JobResults, KeySet, KeySum, Survey, places_of
 from kpcluigi.load.row_errors import (
     ERROR,
     UNPROCESSED,
@@ -124,27 +125,26 @@ class _Sorting:
         self.results = results
         self.places = places
         self.patience = patience
-        retried, self.orphans = self._find_retried()
-        self.retry = KeySet(retried)
+        self.retry, self.orphans = self._find_retried()
 
     def run(self) -> Settled:
         created = updated = 0
         errors = ErrorCounts()
-        settled: list[pl.Series] = []
+        settled = KeySet()
         for frame in self.results.successful():
             final = frame.filter(~self.retry.has(frame[self.key]))
             made = int((final[CREATED] == "true").sum())
             created += made
             updated += final.height - made
-            settled.append(final[self.key])
+            settled.add(final[self.key])
         failed = unprocessed = 0
         for frame in self._dead():
             unheard = int((frame[ERROR] == UNPROCESSED).sum())
             unprocessed += unheard
             failed += frame.height - unheard
             errors.add(frame, self.key)
-            settled.append(frame[self.key])
-        again, unnamed = self._write_again(KeySet(settled))
+            settled.add(frame[self.key])
+        again, unnamed = self._write_again(settled)
         unprocessed += sum(frame.height for frame in unnamed)
         for frame in unnamed:
             errors.add(frame.select(ERROR, self.key), self.key)
@@ -160,17 +160,17 @@ class _Sorting:
             blanked=self._blanked,
         )
 
-    def _find_retried(self) -> tuple[list[pl.Series], pl.DataFrame]:
+    def _find_retried(self) -> tuple[KeySet, pl.DataFrame]:
         """The external ids that are sent again, and the missing parents among them."""
-        retried: list[pl.Series] = []
+        retried = KeySet()
         orphans: list[pl.DataFrame] = []
         error = pl.col(ERROR)
         for frame in self.results.failed():
             if self.patience.passing:
-                retried.append(frame.filter(self.results.passing)[self.key])
+                retried.add(frame.filter(self.results.passing)[self.key])
             if self.patience.orphans:
                 found = frame.filter(self.results.orphaned)
-                retried.append(found[self.key])
+                retried.add(found[self.key])
                 orphans.append(
                     found.select(
                         pl.col(self.key).hash().alias(_HASH),
@@ -180,7 +180,8 @@ class _Sorting:
                     )
                 )
         if self.patience.passing:
-            retried.extend(self.results.unprocessed_keys())
+            for keys in self.results.unprocessed_keys():
+                retried.add(keys)
         none = pl.DataFrame(schema={_HASH: pl.UInt64, _PARENT: str, _PARENT_FIELD: str, ERROR: str})
         return retried, pl.concat([none, *orphans]).unique(_HASH)
 
@@ -245,27 +246,46 @@ class _Sorting:
     def _dead_rows(self, unnamed: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """The given-up rows as they were sent, each with its error."""
         columns = [ERROR, *self.table.fields]
-        for errors in _gathered(self._dead(), DEAD_AT_ONCE):
-            by_key = errors.select(pl.col(self.key).hash().alias(_HASH), ERROR).unique(_HASH)
+        for errors in _held(self._dead(), self.key):
             for frame in frames_of(self.body):
-                hashed = frame.with_columns(pl.col(self.key).hash().alias(_HASH))
-                dead = hashed.join(by_key, on=_HASH, how="inner", maintain_order="left")
-                if dead.height:
-                    yield dead.select(columns)
+                dead, texts = errors.of(frame[self.key])
+                if dead.any():
+                    yield frame.filter(dead).with_columns(texts).select(columns)
+            del errors  # before the next are gathered
         for frame in unnamed:
             yield frame.select(columns)
 
 
-def _gathered(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
-    """The same rows in frames of about so many."""
-    held: list[pl.DataFrame] = []
+class _Errors:
+    """Texts by the hash of their row's external id; of the ids only 8 bytes are held."""
+
+    def __init__(self, hashes: Sequence[pl.Series], texts: Sequence[pl.Series]) -> None:
+        found = pl.concat(hashes).to_numpy()
+        self._order = np.argsort(found)
+        self._hashes = found[self._order]
+        self._texts = pl.concat(texts, rechunk=True)
+
+    def of(self, keys: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """For each key, whether it has a text; and the texts of those that have."""
+        places, known = places_of(keys, self._hashes)
+        return pl.Series(known), self._texts.gather(self._order[places[known]])
+
+
+def _held(frames: Iterator[pl.DataFrame], key: str) -> Iterator[_Errors]:
+    """`sf__Error` of all rows, about `DEAD_AT_ONCE` at a time."""
+    hashes: list[pl.Series] = []
+    texts: list[pl.Series] = []
+    rows = 0
     for frame in frames:
-        held.append(frame)
-        if sum(part.height for part in held) >= rows:
-            yield pl.concat(held)
-            held = []
-    if any(part.height for part in held):
-        yield pl.concat(held)
+        hashes.append(frame[key].hash())
+        texts.append(frame[ERROR])
+        rows += frame.height
+        if rows >= DEAD_AT_ONCE:
+            errors = [_Errors(hashes, texts)]
+            hashes, texts, rows = [], [], 0
+            yield errors.pop()  # held by the caller alone
+    if rows:
+        yield _Errors(hashes, texts)
 
 
 def write_rows(path: Path, columns: Sequence[str], frames: Iterable[pl.DataFrame]) -> RowsFile:

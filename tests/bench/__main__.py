@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from tests.bench import extract, quota
+from tests.bench import extract, load, quota
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
         epilog="The last line is JSON; `… | tail -n 1 > result.json` keeps it.",
     )
     names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
-    for name, module in {"extract": extract, "quota": quota}.items():
+    for name, module in {"extract": extract, "load": load, "quota": quota}.items():
         description = (module.__doc__ or "").strip()
         command = names.add_parser(
             name,
