@@ -50,12 +50,12 @@ def under_way(folder: TableFolder) -> int | None:
 
 
 def open_attempt(
-    folder: TableFolder, table: Table, corrected: Path | None, *, invocation: str
+    folder: TableFolder, table: Table, corrected: Path | None, *, invocation: str = ""
 ) -> int | None:
     """Begin an attempt, or take up the one under way; None where no row is to be sent.
 
     Args:
-        invocation: the start of the command; one start begins one attempt.
+        invocation: the start of the command, which begins one attempt; empty: any number.
         corrected: a CSV, plain or gzip, with the header of the table's dead letter; only its rows
             are sent. None: every dead-lettered row that Salesforce refused, as it is.
 
@@ -74,7 +74,7 @@ def open_attempt(
         return attempt
     for last in folder.attempts[-1:]:
         source = read_marker(folder.retry_source(last), RetrySource)
-        if source is not None and source.invocation == invocation:
+        if source is not None and invocation and source.invocation == invocation:
             return None  # Luigi runs a task again when what it asked for on the way is done
     attempt = len(folder.attempts) + 1
     begun_with = ""
