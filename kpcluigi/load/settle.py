@@ -9,8 +9,10 @@ echoes: they are those very bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import polars as pl
@@ -34,7 +36,6 @@ from kpcluigi.tables import Table
 DEAD_AT_ONCE = 200_000
 """Dead rows whose errors are held at the same time; more take another pass over the file."""
 
-_HASH = "hash of the key"
 _PARENT = "missing parent"
 _PARENT_FIELD = "missing parent's field"
 
@@ -160,30 +161,23 @@ class _Sorting:
             blanked=self._blanked,
         )
 
-    def _find_retried(self) -> tuple[KeySet, pl.DataFrame]:
-        """The external ids that are sent again, and the missing parents among them."""
+    def _find_retried(self) -> tuple[KeySet, _Errors | None]:
+        """The external ids that are sent again, and the errors of those without their parent."""
         retried = KeySet()
-        orphans: list[pl.DataFrame] = []
-        error = pl.col(ERROR)
+        hashes: list[pl.Series] = []
+        texts: list[pl.Series] = []
         for frame in self.results.failed():
             if self.patience.passing:
                 retried.add(frame.filter(self.results.passing)[self.key])
             if self.patience.orphans:
                 found = frame.filter(self.results.orphaned)
                 retried.add(found[self.key])
-                orphans.append(
-                    found.select(
-                        pl.col(self.key).hash().alias(_HASH),
-                        missing_parent(error).alias(_PARENT),
-                        missing_parent_field(error).alias(_PARENT_FIELD),
-                        ERROR,
-                    )
-                )
+                hashes.append(found[self.key].hash())
+                texts.append(found[ERROR])
         if self.patience.passing:
             for keys in self.results.unprocessed_keys():
                 retried.add(keys)
-        none = pl.DataFrame(schema={_HASH: pl.UInt64, _PARENT: str, _PARENT_FIELD: str, ERROR: str})
-        return retried, pl.concat([none, *orphans]).unique(_HASH)
+        return retried, _Errors(hashes, texts) if any(map(len, hashes)) else None
 
     def _dead(self) -> Iterator[pl.DataFrame]:
         """`sf__Error` and the external id of the rows that are given up."""
@@ -197,9 +191,10 @@ class _Sorting:
         """Write the rows that are sent again; return those that no result names, if given up."""
         self._blanked = 0
         unnamed: list[pl.DataFrame] = []
-        lost: list[pl.DataFrame] = []
-
-        def rows() -> Iterator[pl.DataFrame]:
+        columns = [ERROR, *self.table.fields]
+        with ExitStack() as stack:
+            again = stack.enter_context(writing_rows(self.places.again, self.table.fields))
+            lost: RowsWriter | None = None
             for frame in frames_of(self.body):
                 retried = self.retry.has(frame[self.key])
                 missing = ~(retried | settled.has(frame[self.key]))
@@ -212,24 +207,26 @@ class _Sorting:
                 if not retried.any():
                     continue
                 chosen, blanked = self._without_parents(frame.filter(retried))
+                again.add(chosen)
                 if blanked.height:
-                    lost.append(blanked)
+                    if lost is None:
+                        lost = stack.enter_context(writing_rows(self.places.blanked, columns))
+                    lost.add(blanked)
                     self._blanked += blanked.height
-                yield chosen
-
-        again = write_rows(self.places.again, self.table.fields, rows())
         if not again.rows:
             self.places.again.unlink()
-        if lost:
-            write_rows(self.places.blanked, [ERROR, *self.table.fields], lost)
-        return again, unnamed
+        return again.written, unnamed
 
     def _without_parents(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The rows with the lookups emptied that found no parent; and those rows as they were."""
-        if not self.orphans.height:
+        if self.orphans is None:
             return frame, frame.clear()
-        hashed = frame.with_columns(pl.col(self.key).hash().alias(_HASH))
-        joined = hashed.join(self.orphans, on=_HASH, how="left", maintain_order="left")
+        orphaned, texts = self.orphans.of(frame[self.key])
+        error = pl.col(ERROR)
+        joined = frame.with_columns(texts).with_columns(
+            missing_parent(error).alias(_PARENT),
+            missing_parent_field(error).alias(_PARENT_FIELD),
+        )
         changes = []
         for field, lookups in lookups_by(self.table).items():
             lacking = pl.col(_PARENT_FIELD) == field
@@ -240,8 +237,7 @@ class _Sorting:
                 here = lacking & ((pl.col(name) == pl.col(_PARENT)) | ~exact.fill_null(False))
                 changes.append(pl.when(here).then(pl.lit(NULL)).otherwise(pl.col(name)).alias(name))
         changed = joined.with_columns(changes).select(frame.columns)
-        lost = joined.filter(pl.col(_PARENT_FIELD).is_not_null())
-        return changed, lost.select(ERROR, *frame.columns)
+        return changed, joined.filter(orphaned).select(ERROR, *frame.columns)
 
     def _dead_rows(self, unnamed: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """The given-up rows as they were sent, each with its error."""
@@ -250,7 +246,7 @@ class _Sorting:
             for frame in frames_of(self.body):
                 dead, texts = errors.of(frame[self.key])
                 if dead.any():
-                    yield frame.filter(dead).with_columns(texts).select(columns)
+                    yield frame.with_columns(texts).filter(dead).select(columns)
             del errors  # before the next are gathered
         for frame in unnamed:
             yield frame.select(columns)
@@ -266,9 +262,11 @@ class _Errors:
         self._texts = pl.concat(texts, rechunk=True)
 
     def of(self, keys: pl.Series) -> tuple[pl.Series, pl.Series]:
-        """For each key, whether it has a text; and the texts of those that have."""
+        """For each key, whether it has a text, and that text or null."""
         places, known = places_of(keys, self._hashes)
-        return pl.Series(known), self._texts.gather(self._order[places[known]])
+        has_text = pl.Series(known)
+        index = pl.select(pl.when(has_text).then(pl.Series(self._order[places]))).to_series()
+        return has_text, self._texts.gather(index)
 
 
 def _held(frames: Iterator[pl.DataFrame], key: str) -> Iterator[_Errors]:
@@ -288,15 +286,38 @@ def _held(frames: Iterator[pl.DataFrame], key: str) -> Iterator[_Errors]:
         yield _Errors(hashes, texts)
 
 
+class RowsWriter:
+    """Takes frames of some columns. See `writing_rows`."""
+
+    def __init__(self, packed: BinaryIO, columns: Sequence[str]) -> None:
+        self._packed = packed
+        self._columns = columns
+        header = header_line(columns)
+        packed.write(header)
+        self._start = self._end = len(header)
+        self.rows = 0
+
+    def add(self, frame: pl.DataFrame) -> None:
+        data = to_lines(frame.select(self._columns))
+        self._packed.write(data)
+        self.rows += frame.height
+        self._end += len(data)
+
+    @property
+    def written(self) -> RowsFile:
+        return RowsFile(rows=self.rows, start=self._start, end=self._end)
+
+
+@contextmanager
+def writing_rows(path: Path, columns: Sequence[str]) -> Iterator[RowsWriter]:
+    """A gzip CSV of these columns that appears whole, when the block ends well, or not at all."""
+    with replacing(path) as file, gzip_writer(file) as packed:
+        yield RowsWriter(packed, columns)
+
+
 def write_rows(path: Path, columns: Sequence[str], frames: Iterable[pl.DataFrame]) -> RowsFile:
     """Write frames of these columns as a gzip CSV that appears whole or not at all."""
-    header = header_line(columns)
-    rows, size = 0, len(header)
-    with replacing(path) as file, gzip_writer(file) as packed:
-        packed.write(header)
+    with writing_rows(path, columns) as writer:
         for frame in frames:
-            data = to_lines(frame.select(columns))
-            packed.write(data)
-            rows += frame.height
-            size += len(data)
-    return RowsFile(rows=rows, start=len(header), end=size)
+            writer.add(frame)
+    return writer.written
