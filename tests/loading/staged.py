@@ -156,11 +156,11 @@ class Items:
 
     def require_sound(self, *, attempts: int = 0) -> None:
         """The org and the dead letter are the source; every row counts once; nothing is left."""
-        dead = self.dead()
+        in_org, dead = self.in_org(), self.dead()
         for row in dead.values():
             assert row.pop("sf__Error")
-        assert dead.keys().isdisjoint(self.in_org()), "what is dead is not in the org"
-        assert {**self.in_org(), **dead} == self.staged
+        assert dead.keys().isdisjoint(in_org), "what is dead is not in the org"
+        assert {**in_org, **dead} == self.staged
         results = [
             read_marker(self.folder.load_result(n), LoadResult)
             for n in range(1, 1 + len(list(self.folder.path.glob("chunks/*.json"))))
@@ -180,7 +180,7 @@ class Items:
             assert retry.rows == again + retry.failed + retry.unprocessed
             arrived += again
             failed -= again
-        assert (arrived, failed) == (len(self.in_org()), len(dead))
+        assert (arrived, failed) == (len(in_org), len(dead))
         self.require_sent_in_turn()
         assert self.org.stats()["open_with_data"] == []
         left = [*self.folder.path.glob("loads/*journal*"), *self.folder.path.glob("*/*.again")]
@@ -202,7 +202,9 @@ class Items:
             if entry["kind"] == "upload" and status in (0, 201) and self.keys_sent(job):
                 sent[job] = (n, len(log))
             elif job in sent and (
-                status == 404 or (status == 200 and entry["kind"] in ("abort", "results"))
+                status == 404
+                or (status == 200 and entry["kind"] == "results")
+                or (status in (200, 400) and entry["kind"] == "abort")  # 400: it has ended before
             ):
                 start, end = sent[job]
                 sent[job] = (start, min(end, n))

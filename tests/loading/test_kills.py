@@ -90,7 +90,7 @@ def test_a_kill_in_the_middle_of_the_upload_costs_that_job(items: Items) -> None
     rows = [items.row(i, Note__c="x" * 131_000) for i in range(60)]
     items.stage(rows)
     items.org.arm(on="upload", delay=1.0)
-    kill_when(items.command(stalls=True), lambda: arriving(items.org.port) > 1_000_000)
+    kill_when(items.command(stalls=True), lambda: arriving(items.org.port) > 100_000)
     before = len(items.org.log())
     assert finish(items.command()) == 0
     calls = [e["kind"] for e in items.org.log(before) if e["status"]]
@@ -143,8 +143,8 @@ def stall(path: Path, pid: int) -> None:
 
 
 def test_thirty_kills_at_any_moment(items: Items) -> None:
-    items.stage(items.rows(0, 480), per_job=8)
-    items.org.arm(on="job", latency=0.1, times=-1)  # long enough for all of them
+    items.stage(items.rows(0, 320), per_job=8)
+    items.org.arm(on="job", latency=0.15, times=-1)  # long enough for all of them
     items.org.arm(on="row", match="5$", share=0.1, row_error="UNABLE_TO_LOCK_ROW:locked:--")
     moments = random.Random(30)
     command = items.command()

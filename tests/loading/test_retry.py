@@ -122,7 +122,7 @@ NONSENSE: dict[str, tuple[Callable[[list[Row]], bytes], str]] = {
     "no rows": (lambda rows: as_csv(rows).split(b"\n")[0] + b"\n", "has no rows"),
     "a truncated gzip": (lambda rows: gzip.compress(as_csv(rows))[:-20], "no CSV in UTF-8"),
     "a damaged gzip": (
-        lambda rows: gzip.compress(as_csv(rows))[:20] + b"\xff" * 40,
+        lambda rows: gzip.compress(as_csv(rows))[:10] + b"\xff" * 60,
         "no CSV in UTF-8",
     ),
     "no gzip": (lambda rows: b"\x1f\x8b" + as_csv(rows), "no CSV in UTF-8"),

@@ -132,7 +132,7 @@ ERRORS = {
 }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     outcomes=st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=12),
     patience=st.builds(Patience, passing=st.booleans(), orphans=st.booleans()),
