@@ -77,6 +77,10 @@ def reextract(
         folder.source_totals.unlink(missing_ok=True)
     for n in again:
         with folder.chunk_lock(n):
+            if folder.load_result(n).exists():
+                # Of a process that died behind its marker: no job of it is under way
+                folder.load_journal(n).unlink(missing_ok=True)
+                shutil.rmtree(folder.again(n), ignore_errors=True)
             for path in folder.files_of_chunk(n):
                 path.unlink(missing_ok=True)
     with folder.plan_lock():

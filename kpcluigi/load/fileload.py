@@ -339,7 +339,10 @@ class FileLoad:
         for attempt in range(1, self.rules.retries + 2):
             self.may_send()
             part = self._journal.parts[index]
-            if part.sent_at is None or datetime.now(UTC) - part.sent_at > CLAIM_STANDS:
+            if part.sent_at is not None and datetime.now(UTC) - part.sent_at > CLAIM_STANDS:
+                self._journal.unclaim(index)
+                part = self._journal.parts[index]
+            if part.sent_at is None:
                 self.gate.admit(
                     part.rows,
                     lambda now: self._journal.claim(index, now),

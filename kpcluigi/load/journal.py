@@ -42,6 +42,10 @@ class Journal:
         """A job is about to be created for this part, and takes its share of the allocation."""
         self._change(index, sent_at=now)
 
+    def unclaim(self, index: int) -> None:
+        """The share was claimed long ago, by a run that died before it created the job."""
+        self._change(index, sent_at=None)
+
     def created(self, index: int, job_id: str, *, compressed: bool) -> None:
         """The part has a job, which holds no data yet."""
         self._change(index, job_id=job_id, compressed=compressed, uploaded=False)
