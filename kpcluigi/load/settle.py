@@ -76,7 +76,6 @@ class Settled:
     unprocessed: int = 0
     errors: tuple[RowErrors, ...] = ()
     again: RowsFile | None = None
-    blanked: int = 0
 
     @property
     def rows(self) -> int:
@@ -158,7 +157,6 @@ class _Sorting:
             unprocessed=unprocessed,
             errors=tuple(errors.ordered()),
             again=again if again.rows else None,
-            blanked=self._blanked,
         )
 
     def _find_retried(self) -> tuple[KeySet, _Errors | None]:
@@ -189,7 +187,6 @@ class _Sorting:
 
     def _write_again(self, settled: KeySet) -> tuple[RowsFile, list[pl.DataFrame]]:
         """Write the rows that are sent again; return those that no result names, if given up."""
-        self._blanked = 0
         unnamed: list[pl.DataFrame] = []
         columns = [ERROR, *self.table.fields]
         with ExitStack() as stack:
@@ -212,7 +209,6 @@ class _Sorting:
                     if lost is None:
                         lost = stack.enter_context(writing_rows(self.places.blanked, columns))
                     lost.add(blanked)
-                    self._blanked += blanked.height
         if not again.rows:
             self.places.again.unlink()
         return again.written, unnamed
