@@ -26,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from kpcluigi.errors import CorruptMarkerError
+from kpcluigi.errors import CorruptMarkerError, SalesforceError
 from kpcluigi.salesforce.quota import Allocation, Governor, Use, Wait, batches_of
 from kpcluigi.staging import alive
 
@@ -34,6 +34,8 @@ TOLD_EVERY = timedelta(minutes=4)
 """How often one who waits says so, at least."""
 SHORTEST = timedelta(seconds=1)
 """What one who waits sleeps at least."""
+MOST_REFUSALS = 10
+"""How often the org may fail to say what is left, one after another."""
 GRACE = timedelta(minutes=2)
 """How late one who waits may come without losing its turn to those behind."""
 
@@ -208,6 +210,8 @@ class Admission:
         self._sleep = sleep
         self._asked = False
         """Whether this process has asked the org itself."""
+        self._refusals = 0
+        """How often it did not answer, one after another."""
 
     def admit(
         self, rows: int, claim: Callable[[datetime], None], tell: Callable[[str], None]
@@ -274,7 +278,15 @@ class Admission:
             and other.looks_at + GRACE >= now
             and (other.host != me.host or alive(other.pid))
         ]
-        allocation = self._refresh(shared, now)
+        try:
+            allocation = self._refresh(shared, now)
+        except SalesforceError as error:
+            self._refusals += 1
+            if not error.passing or self._refusals > MOST_REFUSALS:
+                raise
+            until = now + max(SHORTEST, self._recheck / 10)
+            return Wait(until, f"the org does not say what is left of its allocation: {error}")
+        self._refusals = 0
         ahead = [o.rows for o in shared.waiting if (o.since, o.name) < (me.since, me.name)]
         return self._governor.decide(me.rows, self._ledger.uses(), allocation, now, ahead=ahead)
 

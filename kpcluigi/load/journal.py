@@ -63,6 +63,13 @@ class Journal:
         )
         self._change(index, job_id=None, sent_at=None, uploaded=False, compressed=False)
 
+    def replace(self, index: int, pieces: list[Part]) -> None:
+        """An unsent part becomes several: the first in its place, the others behind all parts."""
+        parts = list(self.parts)
+        parts[index] = pieces[0]
+        self._state = self._state.model_copy(update={"parts": [*parts, *pieces[1:]]})
+        self._write()
+
     def settle(self, index: int, outcome: JobOutcome, follow_ups: list[Part]) -> None:
         """The part's job ended so; rows that are sent again are parts of their own from here on."""
         parts = list(self.parts)
