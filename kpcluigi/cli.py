@@ -304,8 +304,10 @@ def _hours(text: str) -> float:
         hours = float(text)
     except ValueError:
         hours = -1.0
-    if not 0 <= hours <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected hours, such as 24 or 0.5")
+    if not 1 <= hours <= 10_000:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; expected hours, 1 or more: a younger job may belong to a run under way"
+        )
     return hours
 
 

@@ -342,6 +342,13 @@ class LoadResult(Marker):
     seconds: float
 
 
+class SpentJobs(Marker):
+    """loads/spent-TIME.json: jobs of chunks that are sent again, for the daily allocation."""
+
+    table: str
+    jobs: list[JobOutcome]
+
+
 class RetrySource(Marker):
     """retries/00001.sent.json: the dead-lettered rows that an attempt sends."""
 

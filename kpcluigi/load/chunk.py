@@ -87,7 +87,7 @@ class ChunkLoad:
             seconds=round(time.monotonic() - started, 3),
         )
         write_marker(folder.load_result(n), result)
-        forget_journal(staged)
+        forget_journal(staged.journal, staged.again)
         return result
 
 
@@ -107,10 +107,10 @@ def staged_chunk(folder: TableFolder, manifest: ChunkManifest) -> StagedFile:
     )
 
 
-def forget_journal(staged: StagedFile) -> None:
+def forget_journal(journal: Path, again: Path) -> None:
     """What was under way is done: its marker says all that is to be known of it."""
-    staged.journal.unlink(missing_ok=True)
-    shutil.rmtree(staged.again, ignore_errors=True)
+    journal.unlink(missing_ok=True)
+    shutil.rmtree(again, ignore_errors=True)
 
 
 def gather(loaded: Loaded, table: Table, dead: Path, blanked: Path) -> int:

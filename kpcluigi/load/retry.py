@@ -21,7 +21,8 @@ import polars as pl
 
 from kpcluigi.chunkfile import writing
 from kpcluigi.csvframes import header_line, read_frames
-from kpcluigi.errors import StagingError
+from kpcluigi.errors import ChunkChangedError, StagingError
+from kpcluigi.fields.text import FIELD_CHARACTERS
 from kpcluigi.load.chunk import forget_journal, gather
 from kpcluigi.load.compression import Compression
 from kpcluigi.load.fileload import FileLoad, Gate, LoadRules, Stage, StagedFile
@@ -32,6 +33,7 @@ from kpcluigi.markers import RetryResult, RetrySource
 from kpcluigi.salesforce import Client
 from kpcluigi.staging import TableFolder, read_marker, write_marker
 from kpcluigi.tables import Table
+from kpcluigi.transform import RECORD_CHARACTERS
 
 REJECTED = ".rejected.csv.gz"
 """Ending of files of rows that were refused before the upload: as they are, they cannot be sent."""
@@ -71,6 +73,9 @@ def open_attempt(
                 f"{table.name}: attempt {attempt} is under way with other rows than those of "
                 f"{corrected}; finish it first, with the same command without --corrected"
             )
+        if source is not None:
+            taken_up = source.model_copy(update={"invocation": invocation})
+            write_marker(folder.retry_source(attempt), taken_up)
         return attempt
     for last in folder.attempts[-1:]:
         source = read_marker(folder.retry_source(last), RetrySource)
@@ -125,13 +130,13 @@ def _sha256(path: Path) -> str:
 
 
 def _as_they_are(folder: TableFolder, table: Table) -> Iterator[pl.DataFrame]:
-    for path in folder.dead_letters:
+    for path in folder.settled_dead_letters:
         if not path.name.endswith(REJECTED):
             yield from read_frames(path, table.fields)
 
 
 def _keys_of(folder: TableFolder, table: Table) -> Iterator[pl.Series]:
-    for path in folder.dead_letters:
+    for path in folder.settled_dead_letters:
         for frame in read_frames(path, [table.external_id]):
             yield frame[table.external_id]
 
@@ -199,6 +204,10 @@ def _fault_of(row: dict[str, str], key: str, seen: set[str]) -> str:
         return "it has more or fewer values than the header"
     if not row[key].strip():
         return f"{key} is empty"
+    if any(len(value) > FIELD_CHARACTERS for value in row.values()):
+        return f"a value is longer than {FIELD_CHARACTERS:,} characters"
+    if sum(map(len, row.values())) > RECORD_CHARACTERS:
+        return f"the record is longer than {RECORD_CHARACTERS:,} characters"
     if row[key] in seen:
         return f"{key} {row[key]} stands there twice"
     return ""
@@ -241,6 +250,7 @@ class RetryLoad:
         source = read_marker(folder.retry_source(attempt), RetrySource)
         if source is None:
             raise StagingError(f"{folder.retry_source(attempt)} is gone; run the command again")
+        self._verify(source)
         staged = StagedFile(
             title=f"{self.table.name} attempt {attempt}",
             table=self.table.name,
@@ -284,8 +294,20 @@ class RetryLoad:
             seconds=round(time.monotonic() - started, 3),
         )
         write_marker(folder.retry_result(attempt), result)
-        forget_journal(staged)
+        forget_journal(staged.journal, staged.again)
         return result
+
+    def _verify(self, source: RetrySource) -> None:
+        """Raises `ChunkChangedError` unless the file is the one that the attempt began with."""
+        file = self.folder.retry_file(self.attempt)
+        if not file.exists() or _sha256(file) != source.sha256:
+            raise ChunkChangedError(
+                f"{self.table.name} attempt {self.attempt}: {file} was changed since the attempt "
+                f"began; nothing more of it was sent. Restore it from a backup, or, where no job "
+                f"of it is under way in the org (Setup, Bulk Data Load Jobs), remove "
+                f"{self.folder.retry_source(self.attempt)} and "
+                f"{self.folder.retry_journal(self.attempt)} and run the same command again"
+            )
 
     def _leave_out_of_the_dead_letter(self) -> None:
         """The attempt's rows leave the older files: they arrived, or are in the attempt's own."""
@@ -293,7 +315,7 @@ class RetryLoad:
         sent = KeySet(
             frame[key] for frame in read_frames(self.folder.retry_file(self.attempt), [key])
         )
-        for path in self.folder.dead_letters:
+        for path in self.folder.settled_dead_letters:
             if path == self.folder.dead_retry(self.attempt):
                 continue
             frames = (frame.filter(~sent.has(frame[key])) for frame in read_frames(path))
