@@ -23,12 +23,6 @@ more."""
 csv.field_size_limit(1 << 24)  # a record may hold 400,000 characters, Python's default is 131,072
 
 
-def header_of(path: Path) -> list[str]:
-    """The column names of a gzip CSV; empty where the file is."""
-    with gzip_reader(path) as packed:
-        return _names(packed.readline())
-
-
 def read_frames(path: Path, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
     """The rows of a gzip CSV with a header, as frames of its columns, or of the named ones.
 

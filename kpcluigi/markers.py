@@ -36,7 +36,7 @@ class RunIdentity(Marker):
 
 
 class PreflightResult(Marker):
-    """preflight.json: what was checked at the last start."""
+    """preflight/START.json: what was checked at that start."""
 
     invocation: str
     checks: list[str]
