@@ -139,8 +139,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_hours,
         default=24.0,
         metavar="HOURS",
-        help="only jobs created longer ago than this (default 24); less than 1 only while no run is "
-        "under way, which may have created one just now",
+        help="only jobs created longer ago than this (default 24); less than 1 only while no run "
+        "is under way, which may have created one just now",
     )
     clean.add_argument(
         "--yes", action="store_true", help="abort them; without it they are only listed"
