@@ -193,14 +193,25 @@ def restore_alone(client: Client, org: Path) -> list[str]:
     Raises:
         StagingError: such a run is under way.
     """
+    with no_run_under_way(org):
+        return restore(client, org)
+
+
+@contextmanager
+def no_run_under_way(org: Path) -> Iterator[None]:
+    """No run into the org begins while the block lasts.
+
+    Raises:
+        StagingError: one is under way.
+    """
     lock = RunLock(org)
     try:
         if not lock.leave():
             raise StagingError(
                 "A run into this org is under way: it needs automation off, and puts it back when "
-                "it ends"
+                "it ends, and the jobs that it creates. Run this command again after it"
             )
-        return restore(client, org)
+        yield
     finally:
         lock.close()
 

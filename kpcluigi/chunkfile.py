@@ -138,7 +138,12 @@ class Cut:
 
 
 def cut_into_jobs(
-    cuts: Sequence[tuple[int, int]], *, header_bytes: int, max_bytes: int, max_rows: int | None
+    cuts: Sequence[tuple[int, int]],
+    *,
+    header_bytes: int,
+    max_bytes: int,
+    max_rows: int | None,
+    behind: tuple[int, int] | None = None,
 ) -> list[Cut]:
     """Jobs as large as the caps allow, at the noted cuts only: behind whole batches if possible.
 
@@ -148,12 +153,14 @@ def cut_into_jobs(
         header_bytes: length of the header, which every job carries too.
         max_bytes: cap of a job's CSV, header included.
         max_rows: cap of a job's rows; a multiple of 10,000, or None.
+        behind: the cut that the first of these follows; None: the beginning of the file.
 
     Raises:
         StagingError: rows between two cuts are larger than `max_bytes`.
     """
     jobs: list[Cut] = []
-    row, start, i = 0, header_bytes, 0
+    row, start = behind or (0, header_bytes)
+    i = 0
     while i < len(cuts):
         last = whole = None
         for k in range(i, len(cuts)):

@@ -47,6 +47,11 @@ class CleanUp:
             with partial.open("rb") as copied:
                 os.fsync(copied.fileno())
             partial.replace(target)
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # the rename itself is on disk only with its folder
+            finally:
+                os.close(folder)
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise DiskFullError(

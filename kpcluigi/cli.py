@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from kpcluigi import report, settings
-from kpcluigi.automation import restore_alone, state_file, warning_while_off
+from kpcluigi.automation import no_run_under_way, restore_alone, state_file, warning_while_off
 from kpcluigi.errors import KpcluigiError
 from kpcluigi.incremental import present_increment
 from kpcluigi.oracle import DEFAULT_WINDOW
@@ -144,7 +145,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_hours,
         default=24.0,
         metavar="HOURS",
-        help="only jobs created longer ago than this (default 24)",
+        help="only jobs created longer ago than this (default 24); less than 1 only while no run "
+        "is under way, which may have created one just now",
     )
     clean.add_argument(
         "--yes", action="store_true", help="abort them; without it they are only listed"
@@ -293,7 +295,8 @@ def _clean(options: argparse.Namespace) -> int:
     require_luigi_cfg()
     settings.validate()
     objects = {table.object for table in select_tables("").values()}
-    with salesforce_client(_to_stderr) as client:
+    alone = nullcontext() if options.older_than >= 1 else no_run_under_way(org_folder())
+    with alone, salesforce_client(_to_stderr) as client:
         age = timedelta(hours=options.older_than)
         orphans = find_orphans(client, org_folder(), objects, older_than=age, now=datetime.now(UTC))
         for job in orphans:

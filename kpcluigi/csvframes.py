@@ -16,16 +16,11 @@ import polars as pl
 from kpcluigi.errors import StagingError
 from kpcluigi.files import gzip_reader
 
-BLOCK = 4 << 20
-"""Uncompressed bytes that become one frame, about."""
+BLOCK = 1 << 20
+"""Uncompressed bytes that become one frame, about. Four times as many take no less CPU, and 20 MB
+more."""
 
 csv.field_size_limit(1 << 24)  # a record may hold 400,000 characters, Python's default is 131,072
-
-
-def header_of(path: Path) -> list[str]:
-    """The column names of a gzip CSV; empty where the file is."""
-    with gzip_reader(path) as packed:
-        return _names(packed.readline())
 
 
 def read_frames(path: Path, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:

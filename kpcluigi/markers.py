@@ -36,7 +36,7 @@ class RunIdentity(Marker):
 
 
 class PreflightResult(Marker):
-    """preflight.json: what was checked at the last start."""
+    """preflight/START.json: what was checked at that start."""
 
     invocation: str
     checks: list[str]
@@ -318,8 +318,6 @@ class LoadJournal(Marker):
     parts: list[Part]
     spent_jobs: list[JobOutcome] = []
     """Jobs that ended without any of their rows: refused, aborted or expired."""
-    blanked: int = 0
-    """Rows that were sent without a parent that the org does not have."""
 
 
 class LoadResult(Marker):
@@ -337,11 +335,18 @@ class LoadResult(Marker):
     rejected: int
     changed_to_fit: int
     blanked: int = 0
-    """Rows that were sent without a parent that the org does not have; they are in `blanked/`."""
+    """Rows that arrived without a parent that the org does not have; they are in `blanked/`."""
     errors: list[RowErrors] = []
     """The failed, unprocessed and rejected rows by their reason, most frequent first."""
     jobs: list[JobOutcome]
     seconds: float
+
+
+class SpentJobs(Marker):
+    """loads/spent-TIME.json: jobs of chunks that are sent again, for the daily allocation."""
+
+    table: str
+    jobs: list[JobOutcome]
 
 
 class RetrySource(Marker):
@@ -354,6 +359,8 @@ class RetrySource(Marker):
     """The start of the command that it was begun by."""
     corrected: str
     """Name of the file that the rows were taken from; empty: they are sent as they were."""
+    corrected_sha256: str = ""
+    """Of that file: the same command may go on with the attempt."""
     raw_bytes: int
     sha256: str
     header_bytes: int

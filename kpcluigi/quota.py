@@ -14,11 +14,11 @@ Nothing waits while it holds the lock.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import socket
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -26,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from kpcluigi.errors import CorruptMarkerError
+from kpcluigi.errors import CorruptMarkerError, SalesforceError
 from kpcluigi.salesforce.quota import Allocation, Governor, Use, Wait, batches_of
 from kpcluigi.staging import alive
 
@@ -34,12 +34,15 @@ TOLD_EVERY = timedelta(minutes=4)
 """How often one who waits says so, at least."""
 SHORTEST = timedelta(seconds=1)
 """What one who waits sleeps at least."""
+MOST_REFUSALS = 10
+"""How often the org may fail to say what is left, one after another."""
 GRACE = timedelta(minutes=2)
 """How late one who waits may come without losing its turn to those behind."""
 
 _WITHOUT_DATA = ("Aborted", "Gone")
 """States of jobs that markers of earlier versions name, and that took nothing."""
 
+_asks = itertools.count()
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -85,12 +88,13 @@ class Ledger:
     def _read(self, path: str) -> dict[str, Use] | None:
         """The uses of one file; None where it went meanwhile."""
         try:
-            found = os.stat(path)  # noqa: PTH116  # thousands at a time: a Path each costs more
+            found = os.stat(path)  # noqa: PTH116  # thousands: a Path each is a third of the time
             state = found.st_mtime_ns, found.st_size, found.st_ino
             known = self._known.get(path)
             if known is not None and known[0] == state:
                 return known[1]
-            content = Path(path).read_bytes()
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+                content = file.read()
         except FileNotFoundError:
             return None
         try:
@@ -206,6 +210,8 @@ class Admission:
         self._sleep = sleep
         self._asked = False
         """Whether this process has asked the org itself."""
+        self._refusals = 0
+        """How often it did not answer, one after another."""
 
     def admit(
         self, rows: int, claim: Callable[[datetime], None], tell: Callable[[str], None]
@@ -225,10 +231,11 @@ class Admission:
             CorruptMarkerError: a journal or load marker cannot be read.
             SalesforceError: the org could not be asked.
         """
+        host, pid = socket.gethostname(), os.getpid()
         me = _Waiting(
-            name=uuid.uuid4().hex,
-            host=socket.gethostname(),
-            pid=os.getpid(),
+            name=f"{host}:{pid}:{next(_asks):08}",
+            host=host,
+            pid=pid,
             rows=rows,
             since=self._now(),
             looks_at=_NEVER,
@@ -271,7 +278,15 @@ class Admission:
             and other.looks_at + GRACE >= now
             and (other.host != me.host or alive(other.pid))
         ]
-        allocation = self._refresh(shared, now)
+        try:
+            allocation = self._refresh(shared, now)
+        except SalesforceError as error:
+            self._refusals += 1
+            if not error.passing or self._refusals > MOST_REFUSALS:
+                raise
+            until = now + max(SHORTEST, self._recheck / 10)
+            return Wait(until, f"the org does not say what is left of its allocation: {error}")
+        self._refusals = 0
         ahead = [o.rows for o in shared.waiting if (o.since, o.name) < (me.since, me.name)]
         return self._governor.decide(me.rows, self._ledger.uses(), allocation, now, ahead=ahead)
 

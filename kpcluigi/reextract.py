@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from kpcluigi.errors import StagingError
-from kpcluigi.markers import Plan
-from kpcluigi.staging import TableFolder, read_marker, reextract_command, write_marker
+from kpcluigi.load import finished_attempts, under_way
+from kpcluigi.load.chunk import forget_journal
+from kpcluigi.markers import LoadResult, Plan, RetryResult, SpentJobs
+from kpcluigi.staging import (
+    TableFolder,
+    read_marker,
+    reextract_command,
+    retry_command,
+    write_marker,
+)
 from kpcluigi.tables import Table
 
 
@@ -69,17 +78,27 @@ def reextract(
             f"their own, so that its chunks can no longer be counted apart; start the table over "
             f"with: {command} --loaded"
         )
+    attempt = under_way(folder)
+    if attempt is not None:
+        raise StagingError(
+            f"{table.name}: attempt {attempt} to send dead-lettered rows again is under way; "
+            f"finish it first with: {retry_command(folder)}"
+        )
     again = [n for n in numbers if n not in done] if chunk is None else [chunk]
     drop_plan = not done and chunk is None
     if again:
         # The verdict goes first: whatever interrupts this, nothing that is undone counts as done
         folder.reconciled.unlink(missing_ok=True)
         folder.source_totals.unlink(missing_ok=True)
+    _keep_jobs(folder, again, whole=drop_plan)
     for n in again:
         with folder.chunk_lock(n):
+            if folder.load_result(n).exists():
+                # Of a process that died behind its marker: no job of it is under way
+                forget_journal(folder.load_journal(n), folder.again(n))
             for path in folder.files_of_chunk(n):
                 path.unlink(missing_ok=True)
-    with folder.plan_lock():
+    with folder.retry_lock(), folder.plan_lock():
         if drop_plan:
             for path in (folder.retries, folder.dead_letter(0).parent, folder.blanked(0).parent):
                 shutil.rmtree(path, ignore_errors=True)
@@ -88,6 +107,20 @@ def reextract(
             renewed = {"fingerprint": fingerprint, "columns": []}
             write_marker(folder.plan, plan.model_copy(update=renewed))
     return Removed(chunks=again, plan=drop_plan)
+
+
+def _keep_jobs(folder: TableFolder, chunks: list[int], *, whole: bool) -> None:
+    """What the jobs took of the daily allocation is taken, though their markers go."""
+    results: list[LoadResult | RetryResult | None] = [
+        read_marker(folder.load_result(n), LoadResult) for n in chunks
+    ]
+    if whole:
+        results += finished_attempts(folder)
+    jobs = [job for result in results if result is not None for job in result.jobs]
+    if jobs:
+        write_marker(
+            folder.spent_jobs(datetime.now(UTC)), SpentJobs(table=folder.path.name, jobs=jobs)
+        )
 
 
 def _cutting(plan: Plan) -> tuple[list[str], str]:

@@ -19,6 +19,7 @@
           loads/00001.journal.json                 in flight
           loads/00001.again/                       rows that are sent again, until it is done
           loads/00001.json                         done
+          loads/spent-20261121T060000.json         jobs of loads that were done over
           dead_letter/00001.csv.gz                 failed and unprocessed rows, with sf__Error
           dead_letter/00001.rejected.csv.gz        rows refused before the upload, with sf__Error
           dead_letter/retry-00001.csv.gz           rows that failed again in attempt 1
@@ -44,7 +45,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -145,6 +146,9 @@ class TableFolder:
     def load_journal(self, n: int) -> Path:
         return self.path / "loads" / f"{n:05d}.journal.json"
 
+    def spent_jobs(self, now: datetime) -> Path:
+        return self.path / "loads" / f"spent-{now:%Y%m%dT%H%M%S%f}.json"
+
     def load_result(self, n: int) -> Path:
         return self.path / "loads" / f"{n:05d}.json"
 
@@ -176,6 +180,15 @@ class TableFolder:
     def dead_letters(self) -> list[Path]:
         """Every file of rows that are not in Salesforce."""
         return sorted((self.path / "dead_letter").glob("[!.]*.csv.gz"))
+
+    @property
+    def settled_dead_letters(self) -> list[Path]:
+        """Those of chunks whose load is done, and of retries: what they hold is final."""
+        return [
+            path
+            for path in self.dead_letters
+            if path.name.startswith("retry-") or self.load_result(int(path.name[:5])).exists()
+        ]
 
     def dead_retry(self, attempt: int) -> Path:
         return self.path / "dead_letter" / f"retry-{attempt:05d}.csv.gz"

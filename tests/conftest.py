@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import hypothesis
 import pytest
 
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
@@ -13,6 +14,9 @@ from kpcluigi.rehearsal.salesforce.schema import Field, SObject, create_object
 from kpcluigi.rehearsal.sample.org import AUTOMATION_SETTING, FILE_TRACKER
 from kpcluigi.salesforce import Client, ClientCredentials
 from kpcluigi.tables import Table, load_tables
+
+hypothesis.settings.register_profile("busy machines", deadline=None)
+hypothesis.settings.load_profile("busy machines")
 
 CLIENT_ID, CLIENT_SECRET = "test-client", "test-secret"
 

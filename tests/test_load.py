@@ -12,11 +12,16 @@ import polars as pl
 import pytest
 
 from kpcluigi.chunkfile import writing
-from kpcluigi.errors import ChunkChangedError, JobFailedError, JobTimeoutError
+from kpcluigi.errors import (
+    ChunkChangedError,
+    JobFailedError,
+    JobTimeoutError,
+    SalesforceError,
+)
 from kpcluigi.load import Compression
-from kpcluigi.markers import ChunkManifest, LoadJournal, LoadResult
+from kpcluigi.markers import ChunkManifest, GzipVerdict, LoadJournal, LoadResult, Part
 from kpcluigi.rehearsal.salesforce import SalesforceStandIn
-from kpcluigi.salesforce import Client, count
+from kpcluigi.salesforce import Client, count, delete_job
 from kpcluigi.staging import RunFolder, TableFolder, read_marker, write_marker
 from kpcluigi.tables import Table, parse_tables
 from tests.loading import RULES, OpenGate, load_chunk
@@ -325,3 +330,74 @@ def test_a_chunk_extracted_anew_waits_for_the_job_of_the_old_one(
     assert result.updated == 50, "the old job ended before the new one began"
     new = f"External_ID__c LIKE '{staged.prefix}-%' AND Note__c = 'new'"
     assert count(staged.client, "Thing__c", where=new) == 50
+
+
+def test_caps_that_are_lowered_hold_for_what_is_not_sent_yet(
+    org: SalesforceStandIn, staged: Staged
+) -> None:
+    staged.write(["a"] * 35_000)
+    org.arm(on="create", status=503, times=-1)
+    with pytest.raises(SalesforceError):
+        staged.load()
+    org.disarm()
+    staged.table = staged.table.model_copy(update={"records_per_job": 10_000})
+    result = staged.load()
+    assert sorted(job.rows for job in result.jobs) == [5_000, 10_000, 10_000, 10_000]
+    assert staged.in_org() == 35_000
+
+
+def test_results_that_were_fetched_settle_a_job_that_is_gone(
+    org: SalesforceStandIn, staged: Staged
+) -> None:
+    staged.write(["a"] * 50)
+    result = staged.load()
+    (job,) = result.jobs
+    delete_job(staged.client, job.id)
+    staged.folder.load_result(1).unlink()
+    part = Part(
+        rows=50,
+        start=staged.manifest.header_bytes,
+        end=staged.manifest.raw_bytes,
+        job_id=job.id,
+        uploaded=True,
+    )
+    journal = LoadJournal(table="THINGS", n=1, chunk_sha256=staged.manifest.sha256, parts=[part])
+    write_marker(staged.folder.load_journal(1), journal)
+    again = staged.load()
+    assert (again.created, again.updated) == (50, 0)
+    assert org.stats()["uploads"] == 1
+
+
+def test_an_org_that_takes_gzip_no_more_gets_it_plain(
+    org: SalesforceStandIn, staged: Staged
+) -> None:
+    """The stand-in never did; the marker says that it once was understood."""
+    staged.gzip = True
+    verdict = GzipVerdict(accepted=True, job_id="750", reason="")
+    write_marker(staged.run.gzip_verdict, verdict)
+    staged.write(["a"] * 50)
+    result = staged.load()
+    assert [(job.state, job.created) for job in result.jobs] == [
+        ("Aborted", 0),
+        ("JobComplete", 50),
+    ]
+    found = read_marker(staged.run.gzip_verdict, GzipVerdict)
+    assert found is not None
+    assert not found.accepted
+
+
+@pytest.mark.parametrize("on", ["create", "close"])
+def test_an_allocation_refused_over_http_holds_the_gate(
+    org: SalesforceStandIn, staged: Staged, on: str
+) -> None:
+    staged.write(["a"] * 50)
+    org.arm(
+        on=on,
+        status=403,
+        code="EXCEEDEDQUOTA",
+        message="ExceededQuota : ApiBatchItems Limit exceeded",
+    )
+    result = staged.load()
+    assert result.created == 50
+    assert len(staged.gate.exceeded) == 1
+    assert staged.in_org() == 50

@@ -17,7 +17,14 @@ from kpcluigi.errors import (
     StagingError,
     StaleRunError,
 )
-from kpcluigi.markers import Chunk, ChunkManifest, LoadResult, Plan
+from kpcluigi.markers import (
+    Chunk,
+    ChunkManifest,
+    LoadResult,
+    Plan,
+    RetryResult,
+    RetrySource,
+)
 from kpcluigi.reextract import reextract
 from kpcluigi.staging import (
     RunFolder,
@@ -188,6 +195,39 @@ def test_a_changed_mapping_stops_an_unfinished_table(folder: TableFolder) -> Non
         refuse_stale(folder, "g")
 
 
+def attempted(folder: TableFolder) -> None:
+    """A finished attempt to send dead rows again."""
+    write_marker(
+        folder.retry_source(1),
+        RetrySource(
+            table="T",
+            attempt=1,
+            rows=1,
+            invocation="",
+            corrected="",
+            raw_bytes=0,
+            sha256="",
+            header_bytes=0,
+            cuts=[],
+        ),
+    )
+    write_marker(
+        folder.retry_result(1),
+        RetryResult(
+            table="T",
+            attempt=1,
+            rows=1,
+            corrected="",
+            created=1,
+            updated=0,
+            failed=0,
+            unprocessed=0,
+            jobs=[],
+            seconds=0,
+        ),
+    )
+
+
 class TestReextract:
     def stage(self, folder: TableFolder, *chunks: int) -> None:
         write_marker(folder.plan, plan())
@@ -266,8 +306,7 @@ class TestReextract:
     ) -> None:
         self.stage(folder, 1, 2)
         loaded(folder, 1)
-        folder.retries.mkdir()
-        folder.retry_source(1).touch()
+        attempted(folder)
         folder.dead_letter(1).parent.mkdir()
         folder.dead_letter(1).touch()
         with pytest.raises(StagingError, match=r"start the table over with: kpcluigi .* --loaded"):

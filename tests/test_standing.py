@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,8 @@ from kpcluigi.tables import Table
 
 TABLE = "KPS_R_POS_SUPPLIER"
 ROWS = 100_000
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+START = NOW - timedelta(hours=1)
 
 PLAN = Plan(
     table=TABLE,
@@ -50,7 +52,9 @@ def folder(tmp_path: Path) -> TableFolder:
     return RunFolder(tmp_path).table(TABLE)
 
 
-def loaded(folder: TableFolder, n: int, *, failed: int, rejected: int = 0) -> None:
+def loaded(
+    folder: TableFolder, n: int, *, failed: int, rejected: int = 0, hours_ago: float = 0
+) -> None:
     result = LoadResult(
         table=TABLE,
         n=n,
@@ -63,7 +67,16 @@ def loaded(folder: TableFolder, n: int, *, failed: int, rejected: int = 0) -> No
         unprocessed=0,
         rejected=rejected,
         changed_to_fit=0,
-        jobs=[],
+        jobs=[
+            JobOutcome(
+                id=f"750{n}",
+                state="JobComplete",
+                rows=ROWS - rejected,
+                created=ROWS - failed - rejected,
+                failed=failed,
+                ended_at=NOW - timedelta(hours=hours_ago),
+            )
+        ],
         seconds=0,
     )
     write_marker(folder.load_result(n), result)
@@ -110,6 +123,19 @@ def test_retried_rows_leave_the_dead_and_join_the_arrived(folder: TableFolder) -
     assert now.extracted == now.arrived + now.dead == 3 * ROWS
 
 
+def test_a_new_start_tries_again_what_an_earlier_one_stopped(
+    folder: TableFolder, tables: dict[str, Table]
+) -> None:
+    """The cause may have been mended; the next job tells."""
+    loaded(folder, 1, failed=90_000, hours_ago=2)
+    require_sane(folder, tables[TABLE], PLAN, since=START, remedy="")
+    loaded(folder, 2, failed=0)
+    require_sane(folder, tables[TABLE], PLAN, since=START, remedy="")
+    loaded(folder, 2, failed=90_000)
+    with pytest.raises(TooManyFailedRowsError, match=r"180,000 in all"):
+        require_sane(folder, tables[TABLE], PLAN, since=START, remedy="")
+
+
 @pytest.mark.parametrize(
     ("failed", "allowed", "stops"),
     [
@@ -127,19 +153,21 @@ def test_a_load_stops_when_many_more_rows_fail_than_may(
     loaded(folder, 1, failed=failed)
     if stops:
         with pytest.raises(TooManyFailedRowsError, match=r"11,000 of the 100,000 .*Do this"):
-            require_sane(folder, table, PLAN, "Do this")
+            require_sane(folder, table, PLAN, since=START, remedy="Do this")
     else:
-        require_sane(folder, table, PLAN, "Do this")
+        require_sane(folder, table, PLAN, since=START, remedy="Do this")
 
 
 def test_rows_of_a_chunk_under_way_count_as_well(
     folder: TableFolder, tables: dict[str, Table]
 ) -> None:
-    outcome = JobOutcome(id="750", state="JobComplete", rows=10_000, failed=6_000, again=4_000)
+    outcome = JobOutcome(
+        id="750", state="JobComplete", rows=10_000, failed=6_000, again=4_000, ended_at=NOW
+    )
     parts = [Part(rows=10_000, start=0, end=1, outcome=outcome), Part(rows=4_000, start=0, end=1)]
     journal = LoadJournal(table=TABLE, n=2, chunk_sha256="", parts=parts)
     write_marker(folder.load_journal(2), journal)
     with pytest.raises(TooManyFailedRowsError, match="6,000 of the 6,000 rows"):
-        require_sane(folder, tables[TABLE], PLAN, "")
+        require_sane(folder, tables[TABLE], PLAN, since=START, remedy="")
     retried(folder, 1, rows=6_000, arrived=6_000)
-    require_sane(folder, tables[TABLE], PLAN, "")
+    require_sane(folder, tables[TABLE], PLAN, since=START, remedy="")

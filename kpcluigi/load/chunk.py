@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpcluigi.csvframes import header_line, read_frames
-from kpcluigi.csvframes import to_lines as lines_of
-from kpcluigi.files import gzip_writer, replacing
+import polars as pl
+
+from kpcluigi.csvframes import read_frames
 from kpcluigi.load.compression import Compression
-from kpcluigi.load.fileload import FileLoad, Gate, LoadRules, Stage, StagedFile
+from kpcluigi.load.fileload import FileLoad, Gate, Loaded, LoadRules, Stage, StagedFile
+from kpcluigi.load.results import KeySet
 from kpcluigi.load.row_errors import ERROR, ErrorCounts
+from kpcluigi.load.settle import write_rows
 from kpcluigi.markers import ChunkManifest, LoadResult, RowErrors
 from kpcluigi.salesforce import Client
 from kpcluigi.staging import TableFolder, verify_chunk, write_marker
@@ -63,8 +66,7 @@ class ChunkLoad:
             stage=self.stage,
             tell=self.tell,
         ).run()
-        gather(loaded.dead_files, [ERROR, *self.table.fields], folder.dead_letter(n))
-        gather(loaded.blanked_files, [ERROR, *self.table.fields], folder.blanked(n))
+        blanked = gather(loaded, self.table, folder.dead_letter(n), folder.blanked(n))
         errors = loaded.errors
         errors.merge(rejections(self.manifest))
         result = LoadResult(
@@ -79,13 +81,13 @@ class ChunkLoad:
             unprocessed=loaded.count("unprocessed"),
             rejected=self.manifest.rejected,
             changed_to_fit=self.manifest.changed_to_fit,
-            blanked=loaded.blanked,
+            blanked=blanked,
             errors=errors.ordered(),
             jobs=[*loaded.spent_jobs, *loaded.outcomes],
             seconds=round(time.monotonic() - started, 3),
         )
         write_marker(folder.load_result(n), result)
-        forget_journal(staged)
+        forget_journal(staged.journal, staged.again)
         return result
 
 
@@ -105,23 +107,64 @@ def staged_chunk(folder: TableFolder, manifest: ChunkManifest) -> StagedFile:
     )
 
 
-def forget_journal(staged: StagedFile) -> None:
+def forget_journal(journal: Path, again: Path) -> None:
     """What was under way is done: its marker says all that is to be known of it."""
-    staged.journal.unlink(missing_ok=True)
-    shutil.rmtree(staged.again, ignore_errors=True)
+    journal.unlink(missing_ok=True)
+    shutil.rmtree(again, ignore_errors=True)
 
 
-def gather(parts: Iterable[Path], columns: list[str], path: Path) -> None:
-    """The rows of several gzip CSVs in one; none leave no file."""
-    parts = list(parts)
-    if not parts:
+def gather(loaded: Loaded, table: Table, dead: Path, blanked: Path) -> int:
+    """Bring the dead rows together, and those that arrived without a parent; none leave no file.
+
+    Whatever else was tried with a row, it lies there as it was staged: one that lost a parent and
+    was refused all the same is dead with that parent.
+
+    Returns:
+        How many rows arrived without a parent.
+    """
+    columns, key = [ERROR, *table.fields], table.external_id
+    died = KeySet(_keys(loaded.dead_files, key)) if loaded.blanked_files else KeySet([])
+    lost: list[pl.DataFrame] = []
+
+    def arrived() -> Iterator[pl.DataFrame]:
+        """The rows that lost a parent, each as it was before it lost the first."""
+        for i, path in enumerate(loaded.blanked_files):
+            earlier = KeySet(_keys(loaded.blanked_files[:i], key))
+            for frame in read_frames(path, columns):
+                first = frame.filter(~earlier.has(frame[key]))
+                gone = died.has(first[key])
+                lost.append(first.filter(gone))
+                yield first.filter(~gone)
+
+    def refused() -> Iterator[pl.DataFrame]:
+        before = pl.concat(lost).drop(ERROR) if lost else None
+        for path in loaded.dead_files:
+            for frame in read_frames(path, columns):
+                if before is None:
+                    yield frame
+                    continue
+                yield frame.join(before, on=key, how="anti")
+                yield frame.select(ERROR, key).join(before, on=key).select(columns)
+
+    rows = _write(blanked, columns, arrived())
+    _write(dead, columns, refused())
+    return rows
+
+
+def _keys(paths: Iterable[Path], key: str) -> Iterator[pl.Series]:
+    for path in paths:
+        for frame in read_frames(path, [key]):
+            yield frame[key]
+
+
+def _write(path: Path, columns: list[str], frames: Iterable[pl.DataFrame]) -> int:
+    """The rows in one gzip CSV; none leave no file."""
+    rows = (frame for frame in frames if frame.height)
+    first = next(rows, None)
+    if first is None:
         path.unlink(missing_ok=True)
-        return
-    with replacing(path) as file, gzip_writer(file) as packed:
-        packed.write(header_line(columns))
-        for part in parts:
-            for frame in read_frames(part, columns):
-                packed.write(lines_of(frame))
+        return 0
+    return write_rows(path, columns, itertools.chain([first], rows)).rows
 
 
 def rejections(manifest: ChunkManifest) -> list[RowErrors]:

@@ -68,8 +68,17 @@ class Compression:
     def note(self, *, accepted: bool, job_id: str, reason: str) -> None:
         """What a compressed job showed; the first to say so is believed."""
         if self.verdict is None:
-            verdict = GzipVerdict(accepted=accepted, job_id=job_id, reason=reason)
-            write_marker(self._path, verdict)
+            self._write(GzipVerdict(accepted=accepted, job_id=job_id, reason=reason))
+
+    def refuse(self, *, job_id: str, reason: str) -> None:
+        """The org does not take gzip, whatever it did before."""
+        self._write(GzipVerdict(accepted=False, job_id=job_id, reason=reason))
+
+    def _write(self, verdict: GzipVerdict) -> None:
+        write_marker(self._path, verdict)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
 
 class Compressed:

@@ -56,7 +56,9 @@ from kpcluigi.tables import Table
 
 CLAIM_STANDS = timedelta(hours=1)
 """How long a share of the allocation may be claimed before its job is created."""
-NOT_TAKEN = (400, 411, 415, 422)
+MOST_EXCEEDED = 100
+UNSUPPORTED = 415
+NOT_TAKEN = (400, 411, UNSUPPORTED, 422)
 """HTTP statuses by which a server may refuse a body for its encoding."""
 Stage = Literal["uploading", "in_progress"]
 MOST_HALVES = 100
@@ -126,10 +128,10 @@ class Loaded:
 
     outcomes: list[JobOutcome]
     spent_jobs: list[JobOutcome]
-    blanked: int
     dead_files: list[Path]
     """Rows that did not arrive, with their errors; to be gathered before `again` is removed."""
     blanked_files: list[Path]
+    """Rows as they were before they lost a parent, in the order in which that happened."""
 
     def count(self, name: str) -> int:
         """The sum of one count over all jobs."""
@@ -175,6 +177,7 @@ class FileLoad:
         """
         self._open_journal()
         self._rounds: dict[int, int] = {}
+        self._doubts = self._exceeded = 0
         index = 0
         while index < len(self._journal.parts):
             while self._journal.parts[index].outcome is None:
@@ -184,7 +187,6 @@ class FileLoad:
         return Loaded(
             outcomes=[part.outcome for part in parts if part.outcome is not None],
             spent_jobs=self._journal.spent_jobs,
-            blanked=self._journal.blanked,
             dead_files=self._made("dead"),
             blanked_files=self._made("blanked"),
         )
@@ -203,6 +205,7 @@ class FileLoad:
         earlier = Journal.read(staged.journal)
         if earlier is not None and earlier.chunk_sha256 == staged.sha256:
             self._journal = Journal(staged.journal, earlier)
+            self._recut()
             return
         spent = [] if earlier is None else self._end_jobs_of(earlier)
         shutil.rmtree(staged.again, ignore_errors=True)
@@ -223,6 +226,30 @@ class FileLoad:
                 spent_jobs=spent,
             ),
         )
+
+    def _recut(self) -> None:
+        """Unsent parts that today's caps forbid become several; the caps may have been lowered."""
+        most = self.table.records_per_job
+        for index, part in enumerate(list(self._journal.parts)):
+            size = self.staged.header_bytes + part.end - part.start
+            small = size <= self.rules.max_file_size and (most is None or part.rows <= most)
+            if (
+                small
+                or part.file is not None
+                or part.job_id is not None
+                or part.outcome is not None
+            ):
+                continue
+            before = max((cut for cut in self.staged.cuts if cut[1] <= part.start), default=(0, 0))
+            cuts = cut_into_jobs(
+                [cut for cut in self.staged.cuts if part.start < cut[1] <= part.end],
+                header_bytes=self.staged.header_bytes,
+                max_bytes=self.rules.max_file_size,
+                max_rows=most,
+                behind=(before[0], part.start),
+            )
+            pieces = [Part(rows=cut.rows, start=cut.start, end=cut.end) for cut in cuts]
+            self._journal.replace(index, pieces)
 
     def _with_probe(self, parts: list[Part]) -> list[Part]:
         """Where it is not known whether the org takes gzip, the first batch is a job of its own."""
@@ -256,15 +283,27 @@ class FileLoad:
     def _work_on(self, index: int) -> None:
         """Take one part one job further: to its outcome, or back to being unsent."""
         if not self._find_job(index):
+            if self._journal.parts[index].outcome is not None:
+                return
             self._pause(index)
             self._send(index)
         part = self._journal.parts[index]
-        if part.job_id is None:
+        assert part.job_id is not None
+        try:
+            info = self._wait(part.job_id, part, index, len(self._journal.parts))
+        except SalesforceError as error:
+            if error.status != 404:
+                raise
+            self._doubt(index, JobInfo(part.job_id, "Gone", 0, 0, ""))
             return
-        info = self._wait(part.job_id, part, index, len(self._journal.parts))
-        if part.compressed and info.state == "Failed" and self.compression.verdict is None:
-            # Whatever it says: it may be about compressed bytes that were taken for a CSV
-            self.compression.note(accepted=False, job_id=info.id, reason=info.message)
+        if (
+            part.compressed
+            and info.state == "Failed"
+            and info.message.startswith(("InvalidBatch", "ClientInputError"))
+            and self.compression.verdict is not True
+        ):
+            # Whatever it says of the CSV: it may be compressed bytes that were taken for one
+            self.compression.refuse(job_id=info.id, reason=info.message)
             self._journal.spend(index, info)
             return
         if info.state == "Failed" and is_for_columns(info.message):
@@ -277,7 +316,6 @@ class FileLoad:
             if error.status != 404:
                 raise
             self._doubt(index, info)
-            self._next_round(index, part, info, loaded=0)
             return
         self._judge_compression(part, info, survey)
         if info.state != "JobComplete" and survey.named.rows == survey.unprocessed:
@@ -292,7 +330,11 @@ class FileLoad:
             return False
         info = self._info(part.job_id)
         if info is None:
-            self._doubt(index, JobInfo(part.job_id, "Gone", 0, 0, ""))
+            if not self._settle_from_disk(index, part.job_id):
+                self._doubt(index, JobInfo(part.job_id, "Gone", 0, 0, ""))
+            return False
+        if info.state == "Aborted" and not part.uploaded:
+            self._journal.spend(index, info, "interrupted before it was closed")
             return False
         if info.state != "Open":
             return True
@@ -310,12 +352,30 @@ class FileLoad:
         self._journal.spend(index, aborted, "interrupted before it was closed")
         return False
 
+    def _settle_from_disk(self, index: int, job_id: str) -> bool:
+        """Whether an earlier run fetched all results of a job that is gone by now; settles it."""
+        results = JobResults(self.logs, self.table, job_id)
+        if not all(path.exists() for path in results.files.values()):
+            return False
+        part = self._journal.parts[index]
+        survey = results.survey()
+        if survey.named != sent_keys(self.staged.body_of(part), self.table.external_id):
+            return False
+        kept = JobInfo(job_id, "JobComplete", survey.named.rows, 0, "")
+        self._settle(index, kept, results, survey)
+        return True
+
     def _doubt(self, index: int, info: JobInfo) -> None:
         """The job's results can no longer be had: what it loaded is not known."""
-        gone = JobInfo(info.id, "Gone", max(1, info.processed), 0, "")
+        part = self._journal.parts[index]
         why = "no longer known to Salesforce, which keeps jobs for 7 days: its rows are sent again"
+        gone = JobInfo(info.id, "Gone", max(1, info.processed), 0, why)
         self._report(f"job {info.id} is {why}", info.id, index)
-        self._journal.spend(index, gone, why)
+        self._beside(index, "dead").unlink(missing_ok=True)
+        self._journal.spend(index, gone)
+        self._doubts += 1
+        if self._doubts > self.rules.retries + 1:  # one file has no more than one job at a time
+            raise JobFailedError(self._failure(part, gone, loaded=0))
 
     def _pause(self, index: int) -> None:
         """Rows that failed for a passing reason are not sent again at once."""
@@ -326,44 +386,80 @@ class FileLoad:
 
     def _send(self, index: int) -> None:
         """Create a job, journal its id, then upload and close; a broken upload costs its job."""
-        for attempt in range(1, self.rules.retries + 2):
-            self.may_send()
-            part = self._journal.parts[index]
-            if part.sent_at is None or datetime.now(UTC) - part.sent_at > CLAIM_STANDS:
-                self.gate.admit(
-                    part.rows,
-                    lambda now: self._journal.claim(index, now),
-                    lambda line: self._report(line, None, index),
-                )
-            compressed = self.compression.use_for(part.rows)
-            job = create_job(self.client, self.table.object, external_id=self.table.external_id)
-            self._journal.created(index, job.id, compressed=compressed)
-            self.stage("uploading")
-            self._report(f"uploading {part.rows:,} rows", job.id, index)
-            body = self.staged.body_of(part)
+        attempt = 1
+        while True:
             try:
-                upload(
-                    self.client, job.id, Compressed(body) if compressed else body,
-                    compressed=compressed,
-                )  # fmt: skip
-                self._journal.uploaded(index)
-                close_job(self.client, job.id)
+                self._send_once(index)
+                return
             except SalesforceError as error:
-                # A request whose answer was lost may have taken effect all the same
-                state = job_info(self.client, job.id).state
-                if state not in ("Open", "Aborted"):
+                part = self._journal.parts[index]
+                if part.job_id is not None and self._went_on(index, part.job_id, error):
                     return
-                if state == "Open":
-                    abort_job(self.client, job.id)
-                self._journal.spend(index, JobInfo(job.id, "Aborted", 0, 0, str(error)))
-                if compressed and error.status in NOT_TAKEN:
-                    self.compression.note(accepted=False, job_id=job.id, reason=str(error))
+                if _is_exceeded(error.code or str(error)):
+                    self._journal.unclaim(index)
+                    self._note_exceeded(index, str(error))
+                elif self._is_about_gzip(part, error):
+                    self.compression.refuse(job_id=part.job_id or "", reason=str(error))
                 elif not error.passing or attempt > self.rules.retries:
                     raise
                 else:
                     self.client.pause(attempt, str(error))
-            else:
-                return
+                    attempt += 1
+
+    def _send_once(self, index: int) -> None:
+        self.may_send()
+        claimed_at = self._journal.parts[index].sent_at
+        if claimed_at is not None and datetime.now(UTC) - claimed_at > CLAIM_STANDS:
+            self._journal.unclaim(index)
+        part = self._journal.parts[index]
+        if part.sent_at is None:
+            self.gate.admit(
+                part.rows,
+                lambda now: self._journal.claim(index, now),
+                lambda line: self._report(line, None, index),
+            )
+        compressed = self.compression.use_for(part.rows)
+        job = create_job(self.client, self.table.object, external_id=self.table.external_id)
+        self._journal.created(index, job.id, compressed=compressed)
+        self.stage("uploading")
+        self._report(f"uploading {part.rows:,} rows", job.id, index)
+        body = self.staged.body_of(part)
+        data = Compressed(body) if compressed else body
+        upload(self.client, job.id, data, compressed=compressed)
+        self._journal.uploaded(index)
+        close_job(self.client, job.id)
+
+    def _went_on(self, index: int, job_id: str, error: SalesforceError) -> bool:
+        """Whether the job is under way although a request failed: its answer may have been lost.
+
+        If it is not, the job is ended and spent.
+        """
+        state = job_info(self.client, job_id).state
+        if state not in ("Open", "Aborted"):
+            return True
+        if state == "Open":
+            abort_job(self.client, job_id)
+        self._journal.spend(index, JobInfo(job_id, "Aborted", 0, 0, str(error)))
+        return False
+
+    def _is_about_gzip(self, part: Part, error: SalesforceError) -> bool:
+        """Whether an upload was refused because it was compressed, or may have been."""
+        if not part.compressed or part.uploaded:
+            return False
+        return error.status == UNSUPPORTED or (
+            error.status in NOT_TAKEN and self.compression.verdict is not True
+        )
+
+    def _note_exceeded(self, index: int, reason: str) -> None:
+        """The allocation is used up: the gate holds all jobs back until the org has room again."""
+        self._exceeded += 1
+        if self._exceeded > MOST_EXCEEDED:
+            raise JobFailedError(
+                f"{self.staged.title}: Salesforce refused it {self._exceeded} times for want of "
+                f"allocation, though it said that some was left ({reason}). Run the same command "
+                f"again once that is settled"
+            )
+        self.gate.note_exceeded(reason, lambda line: self._report(line, None, index))
 
     def _wait(self, job_id: str, part: Part, index: int, total: int) -> JobInfo:
         self.stage("in_progress")
@@ -413,8 +509,8 @@ class FileLoad:
 
     def _next_round(self, index: int, part: Part, info: JobInfo, *, loaded: int) -> None:
         """Count one more try of a part whose job failed as a whole; stop after the last."""
-        if "ExceededQuota" in info.message:
-            self.gate.note_exceeded(info.message, lambda line: self._report(line, None, index))
+        if _is_exceeded(info.message):
+            self._note_exceeded(index, info.message)
             return
         self._rounds[index] = self._rounds.get(index, 0) + 1
         if self._rounds[index] > self.rules.retries:
@@ -510,7 +606,7 @@ class FileLoad:
             again=settled.again.rows if settled.again else 0,
             errors=list(settled.errors),
         )
-        self._journal.settle(index, outcome, follow_ups, blanked=settled.blanked)
+        self._journal.settle(index, outcome, follow_ups)
         if follow_ups:
             self._rounds[count] = tries + (1 if whole else 0)
             if not whole:
@@ -569,3 +665,8 @@ class FileLoad:
         total = len(self._journal.parts) if total is None else total
         label = f"job {index + 1} of {total}: " if total > 1 else ""
         self.tell(label + line, (index + share) / max(1, total), job_id)
+
+
+def _is_exceeded(text: str) -> bool:
+    """Whether Salesforce refused for want of allocation: ExceededQuota, EXCEEDEDQUOTA."""
+    return "exceededquota" in text.replace("_", "").lower()

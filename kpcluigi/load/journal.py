@@ -38,13 +38,13 @@ class Journal:
     def spent_jobs(self) -> list[JobOutcome]:
         return self._state.spent_jobs
 
-    @property
-    def blanked(self) -> int:
-        return self._state.blanked
-
     def claim(self, index: int, now: datetime) -> None:
         """A job is about to be created for this part, and takes its share of the allocation."""
         self._change(index, sent_at=now)
+
+    def unclaim(self, index: int) -> None:
+        """The share was claimed long ago, by a run that died before it created the job."""
+        self._change(index, sent_at=None)
 
     def created(self, index: int, job_id: str, *, compressed: bool) -> None:
         """The part has a job, which holds no data yet."""
@@ -63,15 +63,18 @@ class Journal:
         )
         self._change(index, job_id=None, sent_at=None, uploaded=False, compressed=False)
 
-    def settle(
-        self, index: int, outcome: JobOutcome, follow_ups: list[Part], *, blanked: int = 0
-    ) -> None:
+    def replace(self, index: int, pieces: list[Part]) -> None:
+        """An unsent part becomes several: the first in its place, the others behind all parts."""
+        parts = list(self.parts)
+        parts[index] = pieces[0]
+        self._state = self._state.model_copy(update={"parts": [*parts, *pieces[1:]]})
+        self._write()
+
+    def settle(self, index: int, outcome: JobOutcome, follow_ups: list[Part]) -> None:
         """The part's job ended so; rows that are sent again are parts of their own from here on."""
         parts = list(self.parts)
         parts[index] = parts[index].model_copy(update={"outcome": outcome})
-        self._state = self._state.model_copy(
-            update={"parts": [*parts, *follow_ups], "blanked": self._state.blanked + blanked}
-        )
+        self._state = self._state.model_copy(update={"parts": [*parts, *follow_ups]})
         self._write()
 
     def _change(self, index: int, **update: object) -> None:

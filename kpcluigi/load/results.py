@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,6 +23,9 @@ from kpcluigi.tables import Table
 KINDS: tuple[ResultKind, ...] = ("successful", "failed", "unprocessed")
 CREATED = "sf__Created"
 _WRAP = 1 << 64
+
+Hashes = np.ndarray[Any, np.dtype[np.uint64]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 def result_file(logs: Path, sobject: str, job_id: str, kind: ResultKind) -> Path:
@@ -44,20 +48,36 @@ class KeySum:
 class KeySet:
     """A set of external ids, as 8 bytes each."""
 
-    def __init__(self, keys: Iterable[pl.Series]) -> None:
-        hashes = [series.hash().to_numpy() for series in keys]
-        self._sorted = np.unique(np.concatenate(hashes)) if hashes else np.empty(0, np.uint64)
+    def __init__(self, keys: Iterable[pl.Series] = ()) -> None:
+        self._hashes: Hashes = np.empty(0, np.uint64)
+        self._added: list[Hashes] = []
+        for series in keys:
+            self.add(series)
+
+    def add(self, keys: pl.Series) -> None:
+        """Put more keys into the set."""
+        if len(keys):
+            self._added.append(keys.hash().to_numpy())
 
     def __bool__(self) -> bool:
-        return self._sorted.size > 0
+        return self._hashes.size > 0 or bool(self._added)
 
     def has(self, keys: pl.Series) -> pl.Series:
         """For each of the keys, whether it is in the set."""
         if not self:
             return pl.repeat(False, len(keys), eager=True)
-        hashes = keys.hash().to_numpy()
-        places = np.searchsorted(self._sorted, hashes).clip(max=self._sorted.size - 1)
-        return pl.Series(self._sorted[places] == hashes)
+        if self._added:
+            self._hashes = np.concatenate([self._hashes, *self._added])
+            self._hashes.sort()
+            self._added.clear()
+        return pl.Series(places_of(keys, self._hashes)[1])
+
+
+def places_of(keys: pl.Series, hashes: Hashes) -> tuple[np.ndarray[Any, Any], Flags]:
+    """For each key, its place among sorted hashes, which are not empty, and whether it is there."""
+    wanted = keys.hash().to_numpy()
+    places = np.searchsorted(hashes, wanted).clip(max=hashes.size - 1)
+    return places, hashes[places] == wanted
 
 
 @dataclass

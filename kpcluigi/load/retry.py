@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,8 @@ import polars as pl
 
 from kpcluigi.chunkfile import writing
 from kpcluigi.csvframes import header_line, read_frames
-from kpcluigi.errors import StagingError
+from kpcluigi.errors import ChunkChangedError, StagingError
+from kpcluigi.fields.text import FIELD_CHARACTERS
 from kpcluigi.load.chunk import forget_journal, gather
 from kpcluigi.load.compression import Compression
 from kpcluigi.load.fileload import FileLoad, Gate, LoadRules, Stage, StagedFile
@@ -30,6 +33,7 @@ from kpcluigi.markers import RetryResult, RetrySource
 from kpcluigi.salesforce import Client
 from kpcluigi.staging import TableFolder, read_marker, write_marker
 from kpcluigi.tables import Table
+from kpcluigi.transform import RECORD_CHARACTERS
 
 REJECTED = ".rejected.csv.gz"
 """Ending of files of rows that were refused before the upload: as they are, they cannot be sent."""
@@ -48,12 +52,12 @@ def under_way(folder: TableFolder) -> int | None:
 
 
 def open_attempt(
-    folder: TableFolder, table: Table, corrected: Path | None, *, invocation: str
+    folder: TableFolder, table: Table, corrected: Path | None, *, invocation: str = ""
 ) -> int | None:
     """Begin an attempt, or take up the one under way; None where no row is to be sent.
 
     Args:
-        invocation: the start of the command; one start begins one attempt.
+        invocation: the start of the command, which begins one attempt; empty: any number.
         corrected: a CSV, plain or gzip, with the header of the table's dead letter; only its rows
             are sent. None: every dead-lettered row that Salesforce refused, as it is.
 
@@ -62,20 +66,27 @@ def open_attempt(
     """
     attempt = under_way(folder)
     if attempt is not None:
-        if corrected is not None:
+        source = read_marker(folder.retry_source(attempt), RetrySource)
+        begun_with = "" if source is None else source.corrected_sha256
+        if corrected is not None and _sha256(corrected) != begun_with:
             raise StagingError(
-                f"{table.name}: attempt {attempt} is under way; finish it first, with the same "
-                f"command without --corrected {corrected}"
+                f"{table.name}: attempt {attempt} is under way with other rows than those of "
+                f"{corrected}; finish it first, with the same command without --corrected"
             )
+        if source is not None:
+            taken_up = source.model_copy(update={"invocation": invocation})
+            write_marker(folder.retry_source(attempt), taken_up)
         return attempt
     for last in folder.attempts[-1:]:
         source = read_marker(folder.retry_source(last), RetrySource)
-        if source is not None and source.invocation == invocation:
+        if source is not None and invocation and source.invocation == invocation:
             return None  # Luigi runs a task again when what it asked for on the way is done
     attempt = len(folder.attempts) + 1
+    begun_with = ""
     if corrected is None:
         frames = _as_they_are(folder, table)
     else:
+        begun_with = _sha256(corrected)
         dead = KeySet(_keys_of(folder, table))
         frames = _corrected(corrected, table, dead)
     header = header_line(table.fields)
@@ -86,6 +97,8 @@ def open_attempt(
         written = writer.close()
     if not written.rows:
         folder.retry_file(attempt).unlink()
+        if corrected is not None:
+            raise StagingError(f"{corrected} has no rows; nothing was sent")
         return None
     write_marker(
         folder.retry_source(attempt),
@@ -95,6 +108,7 @@ def open_attempt(
             rows=written.rows,
             invocation=invocation,
             corrected="" if corrected is None else corrected.name,
+            corrected_sha256=begun_with,
             raw_bytes=written.raw_bytes,
             sha256=written.sha256,
             header_bytes=written.header_bytes,
@@ -104,14 +118,25 @@ def open_attempt(
     return attempt
 
 
+def _sha256(path: Path) -> str:
+    """Of the bytes of a corrected file."""
+    if not path.is_file():
+        raise StagingError(f"{path} is no file; nothing was sent")
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise StagingError(f"{path} cannot be read: {error.strerror}") from None
+
+
 def _as_they_are(folder: TableFolder, table: Table) -> Iterator[pl.DataFrame]:
-    for path in folder.dead_letters:
+    for path in folder.settled_dead_letters:
         if not path.name.endswith(REJECTED):
             yield from read_frames(path, table.fields)
 
 
 def _keys_of(folder: TableFolder, table: Table) -> Iterator[pl.Series]:
-    for path in folder.dead_letters:
+    for path in folder.settled_dead_letters:
         for frame in read_frames(path, [table.external_id]):
             yield frame[table.external_id]
 
@@ -146,7 +171,7 @@ def _corrected(path: Path, table: Table, dead: KeySet) -> Iterator[pl.DataFrame]
                     held = []
             if held:
                 yield _known(held, key, dead, faults)
-        except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
+        except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
             raise StagingError(f"{path} is no CSV in UTF-8: {error}; nothing was sent") from None
     if faults:
         more = f" (and {len(faults) - _NAMED} more)" if len(faults) > _NAMED else ""
@@ -179,6 +204,10 @@ def _fault_of(row: dict[str, str], key: str, seen: set[str]) -> str:
         return "it has more or fewer values than the header"
     if not row[key].strip():
         return f"{key} is empty"
+    if any(len(value) > FIELD_CHARACTERS for value in row.values()):
+        return f"a value is longer than {FIELD_CHARACTERS:,} characters"
+    if sum(map(len, row.values())) > RECORD_CHARACTERS:
+        return f"the record is longer than {RECORD_CHARACTERS:,} characters"
     if row[key] in seen:
         return f"{key} {row[key]} stands there twice"
     return ""
@@ -221,6 +250,7 @@ class RetryLoad:
         source = read_marker(folder.retry_source(attempt), RetrySource)
         if source is None:
             raise StagingError(f"{folder.retry_source(attempt)} is gone; run the command again")
+        self._verify(source)
         staged = StagedFile(
             title=f"{self.table.name} attempt {attempt}",
             table=self.table.name,
@@ -245,9 +275,9 @@ class RetryLoad:
             stage=self.stage,
             tell=self.tell,
         ).run()
-        columns = [ERROR, *self.table.fields]
-        gather(loaded.dead_files, columns, folder.dead_retry(attempt))
-        gather(loaded.blanked_files, columns, folder.retry_blanked(attempt))
+        blanked = gather(
+            loaded, self.table, folder.dead_retry(attempt), folder.retry_blanked(attempt)
+        )
         self._leave_out_of_the_dead_letter()
         result = RetryResult(
             table=self.table.name,
@@ -258,14 +288,26 @@ class RetryLoad:
             updated=loaded.count("updated"),
             failed=loaded.count("failed"),
             unprocessed=loaded.count("unprocessed"),
-            blanked=loaded.blanked,
+            blanked=blanked,
             errors=loaded.errors.ordered(),
             jobs=[*loaded.spent_jobs, *loaded.outcomes],
             seconds=round(time.monotonic() - started, 3),
         )
         write_marker(folder.retry_result(attempt), result)
-        forget_journal(staged)
+        forget_journal(staged.journal, staged.again)
         return result
+
+    def _verify(self, source: RetrySource) -> None:
+        """Raises `ChunkChangedError` unless the file is the one that the attempt began with."""
+        file = self.folder.retry_file(self.attempt)
+        if not file.exists() or _sha256(file) != source.sha256:
+            raise ChunkChangedError(
+                f"{self.table.name} attempt {self.attempt}: {file} was changed since the attempt "
+                f"began; nothing more of it was sent. Restore it from a backup, or, where no job "
+                f"of it is under way in the org (Setup, Bulk Data Load Jobs), remove "
+                f"{self.folder.retry_source(self.attempt)} and "
+                f"{self.folder.retry_journal(self.attempt)} and run the same command again"
+            )
 
     def _leave_out_of_the_dead_letter(self) -> None:
         """The attempt's rows leave the older files: they arrived, or are in the attempt's own."""
@@ -273,7 +315,7 @@ class RetryLoad:
         sent = KeySet(
             frame[key] for frame in read_frames(self.folder.retry_file(self.attempt), [key])
         )
-        for path in self.folder.dead_letters:
+        for path in self.folder.settled_dead_letters:
             if path == self.folder.dead_retry(self.attempt):
                 continue
             frames = (frame.filter(~sent.has(frame[key])) for frame in read_frames(path))

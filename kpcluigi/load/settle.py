@@ -9,16 +9,19 @@ echoes: they are those very bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
 import polars as pl
 
 from kpcluigi.chunkfile import JobBody
 from kpcluigi.csvframes import frames_of, header_line, to_lines
 from kpcluigi.fields.base import NULL
 from kpcluigi.files import gzip_writer, replacing
-from kpcluigi.load.results import CREATED, JobResults, KeySet, KeySum, Survey
+from kpcluigi.load.results import CREATED, JobResults, KeySet, KeySum, Survey, places_of
 from kpcluigi.load.row_errors import (
     ERROR,
     UNPROCESSED,
@@ -33,7 +36,6 @@ from kpcluigi.tables import Table
 DEAD_AT_ONCE = 200_000
 """Dead rows whose errors are held at the same time; more take another pass over the file."""
 
-_HASH = "hash of the key"
 _PARENT = "missing parent"
 _PARENT_FIELD = "missing parent's field"
 
@@ -74,7 +76,6 @@ class Settled:
     unprocessed: int = 0
     errors: tuple[RowErrors, ...] = ()
     again: RowsFile | None = None
-    blanked: int = 0
 
     @property
     def rows(self) -> int:
@@ -124,27 +125,26 @@ class _Sorting:
         self.results = results
         self.places = places
         self.patience = patience
-        retried, self.orphans = self._find_retried()
-        self.retry = KeySet(retried)
+        self.retry, self.orphans = self._find_retried()
 
     def run(self) -> Settled:
         created = updated = 0
         errors = ErrorCounts()
-        settled: list[pl.Series] = []
+        settled = KeySet()
         for frame in self.results.successful():
             final = frame.filter(~self.retry.has(frame[self.key]))
             made = int((final[CREATED] == "true").sum())
             created += made
             updated += final.height - made
-            settled.append(final[self.key])
+            settled.add(final[self.key])
         failed = unprocessed = 0
         for frame in self._dead():
             unheard = int((frame[ERROR] == UNPROCESSED).sum())
             unprocessed += unheard
             failed += frame.height - unheard
             errors.add(frame, self.key)
-            settled.append(frame[self.key])
-        again, unnamed = self._write_again(KeySet(settled))
+            settled.add(frame[self.key])
+        again, unnamed = self._write_again(settled)
         unprocessed += sum(frame.height for frame in unnamed)
         for frame in unnamed:
             errors.add(frame.select(ERROR, self.key), self.key)
@@ -157,32 +157,25 @@ class _Sorting:
             unprocessed=unprocessed,
             errors=tuple(errors.ordered()),
             again=again if again.rows else None,
-            blanked=self._blanked,
         )
 
-    def _find_retried(self) -> tuple[list[pl.Series], pl.DataFrame]:
-        """The external ids that are sent again, and the missing parents among them."""
-        retried: list[pl.Series] = []
-        orphans: list[pl.DataFrame] = []
-        error = pl.col(ERROR)
+    def _find_retried(self) -> tuple[KeySet, _Errors | None]:
+        """The external ids that are sent again, and the errors of those without their parent."""
+        retried = KeySet()
+        hashes: list[pl.Series] = []
+        texts: list[pl.Series] = []
         for frame in self.results.failed():
             if self.patience.passing:
-                retried.append(frame.filter(self.results.passing)[self.key])
+                retried.add(frame.filter(self.results.passing)[self.key])
             if self.patience.orphans:
                 found = frame.filter(self.results.orphaned)
-                retried.append(found[self.key])
-                orphans.append(
-                    found.select(
-                        pl.col(self.key).hash().alias(_HASH),
-                        missing_parent(error).alias(_PARENT),
-                        missing_parent_field(error).alias(_PARENT_FIELD),
-                        ERROR,
-                    )
-                )
+                retried.add(found[self.key])
+                hashes.append(found[self.key].hash())
+                texts.append(found[ERROR])
         if self.patience.passing:
-            retried.extend(self.results.unprocessed_keys())
-        none = pl.DataFrame(schema={_HASH: pl.UInt64, _PARENT: str, _PARENT_FIELD: str, ERROR: str})
-        return retried, pl.concat([none, *orphans]).unique(_HASH)
+            for keys in self.results.unprocessed_keys():
+                retried.add(keys)
+        return retried, _Errors(hashes, texts) if any(map(len, hashes)) else None
 
     def _dead(self) -> Iterator[pl.DataFrame]:
         """`sf__Error` and the external id of the rows that are given up."""
@@ -194,11 +187,11 @@ class _Sorting:
 
     def _write_again(self, settled: KeySet) -> tuple[RowsFile, list[pl.DataFrame]]:
         """Write the rows that are sent again; return those that no result names, if given up."""
-        self._blanked = 0
         unnamed: list[pl.DataFrame] = []
-        lost: list[pl.DataFrame] = []
-
-        def rows() -> Iterator[pl.DataFrame]:
+        columns = [ERROR, *self.table.fields]
+        with ExitStack() as stack:
+            again = stack.enter_context(writing_rows(self.places.again, self.table.fields))
+            lost: RowsWriter | None = None
             for frame in frames_of(self.body):
                 retried = self.retry.has(frame[self.key])
                 missing = ~(retried | settled.has(frame[self.key]))
@@ -211,24 +204,25 @@ class _Sorting:
                 if not retried.any():
                     continue
                 chosen, blanked = self._without_parents(frame.filter(retried))
+                again.add(chosen)
                 if blanked.height:
-                    lost.append(blanked)
-                    self._blanked += blanked.height
-                yield chosen
-
-        again = write_rows(self.places.again, self.table.fields, rows())
+                    if lost is None:
+                        lost = stack.enter_context(writing_rows(self.places.blanked, columns))
+                    lost.add(blanked)
         if not again.rows:
             self.places.again.unlink()
-        if lost:
-            write_rows(self.places.blanked, [ERROR, *self.table.fields], lost)
-        return again, unnamed
+        return again.written, unnamed
 
     def _without_parents(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The rows with the lookups emptied that found no parent; and those rows as they were."""
-        if not self.orphans.height:
+        if self.orphans is None:
             return frame, frame.clear()
-        hashed = frame.with_columns(pl.col(self.key).hash().alias(_HASH))
-        joined = hashed.join(self.orphans, on=_HASH, how="left", maintain_order="left")
+        orphaned, texts = self.orphans.of(frame[self.key])
+        error = pl.col(ERROR)
+        joined = frame.with_columns(texts).with_columns(
+            missing_parent(error).alias(_PARENT),
+            missing_parent_field(error).alias(_PARENT_FIELD),
+        )
         changes = []
         for field, lookups in lookups_by(self.table).items():
             lacking = pl.col(_PARENT_FIELD) == field
@@ -239,44 +233,87 @@ class _Sorting:
                 here = lacking & ((pl.col(name) == pl.col(_PARENT)) | ~exact.fill_null(False))
                 changes.append(pl.when(here).then(pl.lit(NULL)).otherwise(pl.col(name)).alias(name))
         changed = joined.with_columns(changes).select(frame.columns)
-        lost = joined.filter(pl.col(_PARENT_FIELD).is_not_null())
-        return changed, lost.select(ERROR, *frame.columns)
+        return changed, joined.filter(orphaned).select(ERROR, *frame.columns)
 
     def _dead_rows(self, unnamed: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """The given-up rows as they were sent, each with its error."""
         columns = [ERROR, *self.table.fields]
-        for errors in _gathered(self._dead(), DEAD_AT_ONCE):
-            by_key = errors.select(pl.col(self.key).hash().alias(_HASH), ERROR).unique(_HASH)
+        for errors in _held(self._dead(), self.key):
             for frame in frames_of(self.body):
-                hashed = frame.with_columns(pl.col(self.key).hash().alias(_HASH))
-                dead = hashed.join(by_key, on=_HASH, how="inner", maintain_order="left")
-                if dead.height:
-                    yield dead.select(columns)
+                dead, texts = errors.of(frame[self.key])
+                if dead.any():
+                    yield frame.with_columns(texts).filter(dead).select(columns)
+            del errors  # before the next are gathered
         for frame in unnamed:
             yield frame.select(columns)
 
 
-def _gathered(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
-    """The same rows in frames of about so many."""
-    held: list[pl.DataFrame] = []
+class _Errors:
+    """Texts by the hash of their row's external id; of the ids only 8 bytes are held."""
+
+    def __init__(self, hashes: Sequence[pl.Series], texts: Sequence[pl.Series]) -> None:
+        found = pl.concat(hashes).to_numpy()
+        self._order = np.argsort(found)
+        self._hashes = found[self._order]
+        self._texts = pl.concat(texts, rechunk=True)
+
+    def of(self, keys: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """For each key, whether it has a text, and that text or null."""
+        places, known = places_of(keys, self._hashes)
+        has_text = pl.Series(known)
+        index = pl.select(pl.when(has_text).then(pl.Series(self._order[places]))).to_series()
+        return has_text, self._texts.gather(index)
+
+
+def _held(frames: Iterator[pl.DataFrame], key: str) -> Iterator[_Errors]:
+    """`sf__Error` of all rows, about `DEAD_AT_ONCE` at a time."""
+    hashes: list[pl.Series] = []
+    texts: list[pl.Series] = []
+    rows = 0
     for frame in frames:
-        held.append(frame)
-        if sum(part.height for part in held) >= rows:
-            yield pl.concat(held)
-            held = []
-    if any(part.height for part in held):
-        yield pl.concat(held)
+        hashes.append(frame[key].hash())
+        texts.append(frame[ERROR])
+        rows += frame.height
+        if rows >= DEAD_AT_ONCE:
+            errors = [_Errors(hashes, texts)]
+            hashes, texts, rows = [], [], 0
+            yield errors.pop()  # held by the caller alone
+    if rows:
+        yield _Errors(hashes, texts)
+
+
+class RowsWriter:
+    """Takes frames of some columns. See `writing_rows`."""
+
+    def __init__(self, packed: BinaryIO, columns: Sequence[str]) -> None:
+        self._packed = packed
+        self._columns = columns
+        header = header_line(columns)
+        packed.write(header)
+        self._start = self._end = len(header)
+        self.rows = 0
+
+    def add(self, frame: pl.DataFrame) -> None:
+        data = to_lines(frame.select(self._columns))
+        self._packed.write(data)
+        self.rows += frame.height
+        self._end += len(data)
+
+    @property
+    def written(self) -> RowsFile:
+        return RowsFile(rows=self.rows, start=self._start, end=self._end)
+
+
+@contextmanager
+def writing_rows(path: Path, columns: Sequence[str]) -> Iterator[RowsWriter]:
+    """A gzip CSV of these columns that appears whole, when the block ends well, or not at all."""
+    with replacing(path) as file, gzip_writer(file) as packed:
+        yield RowsWriter(packed, columns)
 
 
 def write_rows(path: Path, columns: Sequence[str], frames: Iterable[pl.DataFrame]) -> RowsFile:
     """Write frames of these columns as a gzip CSV that appears whole or not at all."""
-    header = header_line(columns)
-    rows, size = 0, len(header)
-    with replacing(path) as file, gzip_writer(file) as packed:
-        packed.write(header)
+    with writing_rows(path, columns) as writer:
         for frame in frames:
-            data = to_lines(frame.select(columns))
-            packed.write(data)
-            rows += frame.height
-            size += len(data)
-    return RowsFile(rows=rows, start=len(header), end=size)
+            writer.add(frame)
+    return writer.written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from kpcluigi.csvframes import read_frames
 from kpcluigi.errors import TooManyFailedRowsError
@@ -93,24 +94,35 @@ def dead_rows(folder: TableFolder, table: Table) -> list[RowErrors]:
     return counts.ordered()
 
 
-def require_sane(folder: TableFolder, table: Table, plan: Plan, remedy: str) -> None:
+def require_sane(
+    folder: TableFolder, table: Table, plan: Plan, *, since: datetime, remedy: str
+) -> None:
     """Stop a load that is clearly wrong, before more of it is sent.
+
+    Only what was sent since this start of the command tells, so that it goes on once the cause is
+    mended: jobs that are under way then, and the next one, are tried in any case.
+
+    Args:
+        since: when the command was started.
 
     Raises:
         TooManyFailedRowsError: more rows failed than `max_failed_rows`, and more than a tenth of
             all that were sent. The text ends with `remedy`.
     """
     now = standing(folder, plan)
-    dead, sent = now.dead, now.extracted
+    dead, failed, sent = now.dead, 0, 0
     for chunk, load in zip(plan.chunks, now.loads, strict=True):
         journal = None if load else read_marker(folder.load_journal(chunk.n), LoadJournal)
-        for part in journal.parts if journal else []:
-            if part.outcome is not None:
-                dead += part.outcome.failed + part.outcome.unprocessed
-                sent += part.rows - part.outcome.again
+        parts = journal.parts if journal else []
+        outcomes = [part.outcome for part in parts if part.outcome is not None]
+        dead += sum(outcome.failed + outcome.unprocessed for outcome in outcomes)
+        for outcome in load.jobs if load else outcomes:
+            if outcome.ended_at is not None and outcome.ended_at >= since:
+                failed += outcome.failed + outcome.unprocessed
+                sent += outcome.created + outcome.updated + outcome.failed + outcome.unprocessed
     allowed = table.failed_rows_allowed(plan.rows)
-    if dead > allowed and dead > CLEARLY_WRONG * sent:
+    if dead > allowed and failed > CLEARLY_WRONG * sent:
         raise TooManyFailedRowsError(
-            f"{table.name}: {dead:,} of the {sent:,} rows sent so far failed, more than "
-            f"max_failed_rows = {allowed:,}: no more are sent. {remedy}"
+            f"{table.name}: {failed:,} of the {sent:,} rows sent since the start failed, and "
+            f"{dead:,} in all, more than max_failed_rows = {allowed:,}: no more are sent. {remedy}"
         )

@@ -8,11 +8,14 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from kpcluigi.report.summary import DELETES, PASS, RunSummary, TableSummary
+from kpcluigi.report.summary import DELETES, RunSummary, TableSummary
 from kpcluigi.staging import RunFolder, retry_command
 
 NAMED = 10
 """Chunks named at most in one line, and notes of one table."""
+
+_FOR_DEAD_ROWS = {"table", "reconcile", "retry"}
+"""Stages that fail because rows did."""
 
 _COUNTS = ("planned", "extracted", "loaded", "failed", "in_org")
 _HEADINGS = ("phase", "table", "planned", "extracted", "loaded", "failed", "in org", "verdict")
@@ -113,19 +116,36 @@ def last_lines(folder: RunFolder, summary: RunSummary, *, about: str = "") -> st
     """What an operator needs when the command has ended.
 
     Args:
-        about: the one table that the command was about; once it is done, the next command is not
-            the same.
+        about: the one table that the command was about.
     """
     lines = ["", *_status_lines(folder, summary)]
-    if any(table.table == about and table.verdict == PASS for table in summary.tables):
-        if not summary.green:
-            lines.append("Next: luigi --module kpcluigi MigrateAll, as it was started before")
-    elif not summary.green:
-        lines.append(f"Next: {command()}")
-        lines.append("      (the same command: what is finished is not done again)")
+    if not summary.green:
+        lines += _next(folder, summary, about)
     if summary.automation_off:
         lines += ["", summary.automation_off]
     return "\n".join(lines)
+
+
+def _next(folder: RunFolder, summary: RunSummary, about: str) -> list[str]:
+    """The next command. Where only dead rows are in the way, the same one would change nothing."""
+    dead = [
+        table
+        for table in summary.tables
+        if table.failed and {failure.stage for failure in table.failures} <= _FOR_DEAD_ROWS
+    ]
+    others = [table for table in summary.tables if table.failures and table not in dead]
+    if dead and not others:
+        lines = [f"Next: {retry_command(folder.table(table.table))}" for table in dead]
+        return [*lines, f"Then: {_migrate()}"]
+    if any(table.table == about and not table.failures for table in summary.tables):
+        return [f"Next: {_migrate()}"]
+    again = "      (the same command: what is finished is not done again)"
+    return [f"Next: {command()}", again]
+
+
+def _migrate() -> str:
+    """What goes on with the whole run."""
+    return command() if "MigrateAll" in sys.argv else "luigi --module kpcluigi MigrateAll"
 
 
 def command() -> str:

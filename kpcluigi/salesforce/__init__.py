@@ -25,6 +25,7 @@ Where it is:
     client.py     the session: token, time-outs, retry, refusals
     bulk.py       ingest jobs; query_job.py query jobs; jobs.py what they have in common
     query.py      SOQL, describe, limits, record counts
+    quota.py      whether the daily allocation has room for a job
     records.py    single records
     tracker.py    the file tracker: a record per file that tells where its load stands
     streams.py    answers that come in whole or not at all

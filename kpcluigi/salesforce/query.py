@@ -79,12 +79,14 @@ def limits(client: Client) -> dict[str, dict[str, int]]:
 def allocation_of(client: Client) -> Allocation:
     """What the org says of its Bulk API batches and API requests in 24 hours.
 
+    It is asked once: whoever waits for the answer holds others up.
+
     Raises:
         SalesforceError: the org refused, or does not tell a user who lacks the permission "View
             Setup and Configuration".
     """
     asked_at = datetime.now(UTC)
-    found = limits(client)
+    found = client.json_of(client.call("GET", "/limits", repeatable=False))
     try:
         batches, requests = found["DailyBulkApiBatches"], found["DailyApiRequests"]
     except KeyError as error:

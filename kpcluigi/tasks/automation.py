@@ -13,6 +13,7 @@ from types import FrameType
 
 from kpcluigi import automation, settings
 from kpcluigi.errors import KpcluigiError
+from kpcluigi.quota import Ledger
 from kpcluigi.salesforce import Client, ClientCredentials
 from kpcluigi.tasks.base import org_folder
 from kpcluigi.tasks.root import at_root_exit
@@ -64,6 +65,9 @@ def hold_automation() -> Callable[[], str]:
             ):
                 for line in automation.restore(client, org):
                     print(f"Automation is on again: {line}", flush=True)
+            under_way = sum(use.ended_at is None for use in Ledger(org).uses())
+            if under_way:
+                print(f"Bulk jobs that go on, now with automation on: {under_way}", flush=True)
         except (KpcluigiError, OSError) as error:
             reason = f"It could not be put back: {error}"
         return automation.warning_while_off(org, reason)

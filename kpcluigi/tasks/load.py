@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import luigi
@@ -13,8 +14,9 @@ import luigi
 from kpcluigi import settings
 from kpcluigi.errors import StagingError, TooManyFailedRowsError
 from kpcluigi.load import ChunkLoad, Compression, LoadRules, Standing, require_sane, standing
+from kpcluigi.load.chunk import forget_journal
 from kpcluigi.load.fileload import Stage
-from kpcluigi.markers import ChunkManifest, LoadResult, Plan, RetryResult
+from kpcluigi.markers import ChunkManifest, LoadResult, Marker, Plan, RetryResult
 from kpcluigi.quota import Admission
 from kpcluigi.salesforce import Client, Tracker, allocation_of, file_reference
 from kpcluigi.staging import read_marker, retry_command
@@ -173,7 +175,16 @@ class BulkUpload(LoadTask):
             clean_up(self, [self.n])
 
     def _require_sane(self) -> None:
-        require_sane(self.folder, self.mapping, self.plan(), remedy(self))
+        started = read_marker(self.run_folder.started, Marker)
+        require_sane(
+            self.folder,
+            self.mapping,
+            self.plan(),
+            since=started.written_at if started else datetime.now(UTC),
+            remedy=f"Mend the cause in the org and run the same command again: it goes on with the "
+            f"rows that were not sent. Those that failed are sent again, once their chunks are "
+            f"done, with: {retry_command(self.folder)}",
+        )
 
 
 class LoadTable(TableTask):
@@ -208,8 +219,9 @@ class LoadTable(TableTask):
 
 def clean_up(task: TableTask, chunks: list[int], *, reconciled: bool = False) -> None:
     """Keep, move or delete the files of loaded chunks; an increment is reconciled by its own."""
-    if task.mode == FULL or reconciled:
-        for n in chunks:
+    for n in chunks:
+        forget_journal(task.folder.load_journal(n), task.folder.again(n))
+        if task.mode == FULL or reconciled:
             settings.clean_up().after_load(task.folder, n)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import luigi
 
 from kpcluigi.errors import ReconciliationError, StagingError
+from kpcluigi.load import under_way
 from kpcluigi.markers import Reconciled
 from kpcluigi.markers import SourceTotals as SourceTotalsMarker
 from kpcluigi.oracle import Window
 from kpcluigi.reconcile import reconcile_counts, reconcile_increment
-from kpcluigi.staging import read_marker, reextract_command, write_marker
+from kpcluigi.staging import read_marker, reextract_command, retry_command, write_marker
 from kpcluigi.tasks.base import SALESFORCE_QUERY, TableTask, salesforce_client
 from kpcluigi.tasks.load import LoadTable, clean_up, remedy, standing_of
 from kpcluigi.tasks.preflight import this_preflight
@@ -47,6 +48,12 @@ class Reconcile(TableTask):
         loads = standing_of(self)
         if totals is None or loads is None:
             raise StagingError(f"{self.folder.path}: markers are gone; run the same command again")
+        attempt = under_way(self.folder)
+        if attempt is not None:
+            raise StagingError(
+                f"{self.table}: attempt {attempt} to send dead-lettered rows again is under way, "
+                f"so that they cannot be counted. Finish it with: {retry_command(self.folder)}"
+            )
         progress = self.progress()
         with salesforce_client(progress.tell) as client:
             window = self.window

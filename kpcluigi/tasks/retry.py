@@ -44,7 +44,7 @@ class RetryFailed(LoadTask):
 
     def complete(self) -> bool:
         open_run(self._begin)
-        if self.folder.dead_letters or under_way(self.folder) is not None:
+        if self.folder.settled_dead_letters or under_way(self.folder) is not None:
             return False
         return not standing(self.folder, self.plan()).is_loaded or self._reconcile.complete()
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-from tests.bench import extract, quota, sales_target
+from tests.bench import extract, load, quota, sales_target
+
+MODULES = {"extract": extract, "load": load, "quota": quota, "sales_target": sales_target}
 
 
 def main() -> None:
@@ -18,7 +20,7 @@ def main() -> None:
         epilog="The last line is JSON; `… | tail -n 1 > result.json` keeps it.",
     )
     names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
-    for name, module in {"extract": extract, "quota": quota, "sales_target": sales_target}.items():
+    for name, module in MODULES.items():
         description = (module.__doc__ or "").strip()
         command = names.add_parser(
             name,

@@ -140,6 +140,7 @@ def _run(folder: Path, rows_per_second: int, restarts: int, seed: int) -> None:
         "reserve": RESERVE,
         "rows_per_second": rows_per_second,
         "seed": seed,
+        "cpu_seconds": round(time.process_time(), 1),
         "wall_seconds": round(time.monotonic() - started, 1),
     }
     print(

@@ -7,7 +7,7 @@ import gzip
 import io
 from pathlib import Path
 
-from tests.end_to_end.migration import Migration
+from tests.end_to_end.migration import Migration, kill
 
 TABLE, OBJECT = "KPS_T_SALES_M", "KPS_Sales_Header__c"
 REASONS = (
@@ -71,8 +71,15 @@ def test_rejected_rows_are_named_and_loaded_once_they_are_corrected(migration: M
         writer.writerows({**row, field: "MENDED"} for row in dead)
     mended_command = ["--table", TABLE, "--corrected", str(mended), *options]
     sent = sum(entry.get("bytes", 0) > 500 for entry in org.log() if entry["method"] == "PUT")
+    org.arm(on="job", object=OBJECT, latency=3)
+    uploads = org.stats()["by_call"]["upload"]
+    first = migration.start(*mended_command, task="RetryFailed")
+    migration.wait_for("the upload", lambda: org.stats()["by_call"]["upload"] > uploads)
+    kill(first.pid)
+    first.wait(30)
     ended = migration.run(*mended_command, task="RetryFailed")
     assert ended.code == 0, ended.output[-3000:]
+    assert len(list(folder.glob("retries/*.sent.json"))) == 1, "one attempt, taken up again"
     assert migration.verdicts() == {TABLE: "PASS"}
     assert sum(entry.get("bytes", 0) > 500 for entry in org.log() if entry["method"] == "PUT") == (
         sent + 1

@@ -74,7 +74,9 @@ def test_rows_that_change_while_a_run_goes_on_are_moved_as_they_were(
     undo = [(f"DELETE FROM tms.{SALES} WHERE sales_id = :id", {"id": added["SALES_ID"]})]
     migration.rehearsal.oracle.arm(on="execute", match=LATER_CHUNK, delay=4, times=-1)
     running = migration.start()
-    migration.wait_for("a planned table", lambda: migration.folders(f"*/{SALES}/plan.json"))
+    migration.wait_for(
+        "a planned table", lambda: list(migration.root.glob(f"*/*/{SALES}/plan.json"))
+    )
     try:
         began_changing = datetime.now(UTC)
         with migration.source() as cursor:

@@ -217,9 +217,10 @@ class Endpoint(tornado.web.RequestHandler):
         self._auto_finish = False
         self._finished = True
         stream = cast(HTTP1Connection, self.request.connection).stream
-        # Linger for 0 s: closing sends a reset instead of an orderly end.
-        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        stream.close()
+        if not stream.closed():  # the client may have gone first
+            # Linger for 0 s: closing sends a reset instead of an orderly end.
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            stream.close()
         self._note(0)
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
