@@ -40,9 +40,9 @@ class CleanUp:
 
     def _move(self, file: Path, target: Path) -> None:
         """The file is whole at its new place before it leaves the old one."""
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.tmp-{os.getpid()}")
         try:
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copyfile(file, partial)
             with partial.open("rb") as copied:
                 os.fsync(copied.fileno())
@@ -53,7 +53,8 @@ class CleanUp:
             finally:
                 os.close(folder)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            if target.parent.is_dir():
+                partial.unlink(missing_ok=True)
             raise DiskFullError(
                 f"{file} could not be moved to {target}: {error.strerror}; it is loaded and stays "
                 f"where it is. Make room, or change `archive` under [staging]"
