@@ -205,6 +205,7 @@ class Items:
                 status == 404
                 or (status == 200 and entry["kind"] == "results")
                 or (status in (200, 400) and entry["kind"] == "abort")  # 400: it has ended before
+                or (status == 0 and entry["kind"] == "abort" and self._is_aborted(job))
             ):
                 start, end = sent[job]
                 sent[job] = (start, min(end, n))
@@ -225,6 +226,10 @@ class Items:
         except SalesforceError:
             return False
         return info.state == "Failed" and info.message.startswith("InvalidBatch")
+
+    def _is_aborted(self, job: str) -> bool:
+        """Of an abort whose answer was lost: it had its effect."""
+        return job_info(self.client, job).state == "Aborted"
 
     def keys_sent(self, job: str) -> set[str]:
         """External ids of the data that the org holds of a job."""
