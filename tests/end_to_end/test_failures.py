@@ -145,25 +145,22 @@ def test_a_mapping_that_does_not_fit_the_org_starts_nothing(migration: Migration
     assert not (migration.folder / "KPS_R_POS_SUPPLIER").exists()
 
 
-def test_a_corrupt_marker_is_an_error_that_names_the_file(migration: Migration) -> None:
-    migration.tables = "KPS_R_POS_SUPPLIER"
-    assert migration.run().code == 0
-    folder = migration.folder / "KPS_R_POS_SUPPLIER"
-    (folder / "reconciled.json").unlink()
-    (folder / "loads" / "00001.json").write_text("{", "utf-8")
-    ended = migration.run()
-    assert ended.code == 35
-    assert f"{folder / 'loads' / '00001.json'} is not a readable LoadResult marker" in ended.output
-
-
-def test_another_org_behind_the_same_folder_is_refused(migration: Migration) -> None:
+def test_what_is_not_the_runs_own_is_refused(migration: Migration) -> None:
+    """Another org behind the same folder; then a marker that cannot be read."""
     migration.tables = "KPS_R_POS_SUPPLIER"
     assert migration.run().code == 0
     identity = migration.folder / "run.json"
     text = identity.read_text("utf-8")
     org = migration.marker("run.json")["org_id"]
     identity.write_text(text.replace(org, "00D000000000001AAA"), "utf-8")
-    (migration.folder / "KPS_R_POS_SUPPLIER" / "reconciled.json").unlink()
+    folder = migration.folder / "KPS_R_POS_SUPPLIER"
+    (folder / "reconciled.json").unlink()
     ended = migration.run()
     assert ended.code == 30
     assert "belongs to org 00D000000000001AAA" in ended.output
+
+    identity.write_text(text, "utf-8")
+    (folder / "loads" / "00001.json").write_text("{", "utf-8")
+    ended = migration.run()
+    assert ended.code == 35
+    assert f"{folder / 'loads' / '00001.json'} is not a readable LoadResult marker" in ended.output
