@@ -21,6 +21,12 @@ from kpcluigi.rehearsal.run import COMMAND, Rehearsal
 from kpcluigi.salesforce import Client, ClientCredentials, count, query
 from kpcluigi.tasks.root import rpc
 
+PLAIN = (
+    "--tracker-object=",
+    "--automation-custom-setting=",
+    "--automation-custom-setting-fields=",
+    "--automation-permission-set=",
+)
 CHANGES = ("INSERT", "UPDATE", "DELETE")
 
 
@@ -43,6 +49,8 @@ class Migration:
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
     """Environment variables, instead of the rehearsal's."""
+    plain: bool = True
+    """Without file tracker and automation, which cost each run of the shared rehearsal time."""
 
     @property
     def folder(self) -> Path:
@@ -57,7 +65,15 @@ class Migration:
         only = ["--tables", self.tables] if self.tables else []
         with (self.root.parent / "luigi.log").open("ab") as log:
             process = subprocess.Popen(
-                [*COMMAND[:-1], task, *only, "--staging-root", str(self.root), *arguments],
+                [
+                    *COMMAND[:-1],
+                    task,
+                    *only,
+                    *(PLAIN if self.plain else ()),
+                    "--staging-root",
+                    str(self.root),
+                    *arguments,
+                ],
                 env={**self.rehearsal.environment, **self.settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -19,7 +19,7 @@ TABLE, OBJECT = "KPS_R_POS_SUPPLIER", "KPS_POS_Supplier__c"
 def automated(migration: Migration) -> Iterator[Migration]:
     """The org rejects every row of the table unless its automation is bypassed."""
     org = migration.rehearsal.salesforce
-    migration.tables = TABLE
+    migration.tables, migration.plain = TABLE, False
     org.automate(object=OBJECT, error="FIELD_CUSTOM_VALIDATION_EXCEPTION:Not by hand:--")
     yield migration
     org.automate(object=OBJECT, remove=True)

@@ -24,7 +24,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_rejected_rows_are_named_and_loaded_once_they_are_corrected(migration: Migration) -> None:
-    migration.tables = TABLE
+    migration.tables, migration.plain = TABLE, False
     org = migration.rehearsal.salesforce
     tables = migration.root.parent / "tables.toml"
     text = (migration.rehearsal.folder / "tables.toml").read_text("utf-8")
