@@ -35,7 +35,7 @@ from tests.loading import load_chunk
 
 USER, PASSWORD = "READER", "test-password"
 CLIENT_ID, CLIENT_SECRET = "test-client", "test-secret"
-EXAMPLES = 10
+EXAMPLES = 7
 NOTE_LENGTH = 12
 
 COLUMNS: dict[str, tuple[str, dict[str, Any], Field | None]] = {

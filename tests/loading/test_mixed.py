@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.loading.process import finish
 from tests.loading.staged import Items
 
-CHUNKS = 10
+CHUNKS = 8
 SHARE = 0.05
 FAULTS: tuple[dict[str, object], ...] = (
     {"on": "any", "status": 429},
