@@ -350,31 +350,30 @@ def refuse_stale(folder: TableFolder, fingerprint: str) -> None:
 def reextract_command(folder: TableFolder, *options: str) -> str:
     """What has a table's chunks extracted again, in the very run that the folder belongs to."""
     words = ["kpcluigi", "reextract", "--table", folder.path.name, *options]
-    run = _RUN.fullmatch(folder.path.parent.name)
-    if run is None:
-        return " ".join(words)
-    if run["mode"] == "incremental":
-        words += ["--mode", "incremental"]
-    if run["start"] != str(DEFAULT_WINDOW.start):
-        words += ["--start-date", run["start"]]
-    if run["mode"] == "full" and run["end"] != str(DEFAULT_WINDOW.end):
-        words += ["--end-date", run["end"]]
-    return " ".join(words)
+    return " ".join([*words, *_options_of_run(folder)])
 
 
 def retry_command(folder: TableFolder) -> str:
     """What sends a table's dead-lettered rows again, in the very run that the folder belongs to."""
     words = ["luigi", "--module", "kpcluigi", "RetryFailed", "--table", folder.path.name]
     run = _RUN.fullmatch(folder.path.parent.name)
+    until = ["--until", run["end"]] if run and run["mode"] == "incremental" else []
+    return " ".join([*words, *until, *_options_of_run(folder)])
+
+
+def _options_of_run(folder: TableFolder) -> list[str]:
+    """Mode and dates by which a command finds the run; none where they are the usual ones."""
+    run = _RUN.fullmatch(folder.path.parent.name)
     if run is None:
-        return " ".join(words)
+        return []
+    options: list[str] = []
     if run["mode"] == "incremental":
-        words += ["--mode", "incremental", "--until", run["end"]]
+        options += ["--mode", "incremental"]
     if run["start"] != str(DEFAULT_WINDOW.start):
-        words += ["--start-date", run["start"]]
+        options += ["--start-date", run["start"]]
     if run["mode"] == "full" and run["end"] != str(DEFAULT_WINDOW.end):
-        words += ["--end-date", run["end"]]
-    return " ".join(words)
+        options += ["--end-date", run["end"]]
+    return options
 
 
 def verify_chunk(folder: TableFolder, manifest: ChunkManifest) -> None:
