@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kpcluigi.markers import JobOutcome, LoadJournal, Part
-from kpcluigi.salesforce import JobInfo
+from kpcluigi.salesforce import JobInfo, batches_of
 from kpcluigi.staging import read_marker, write_marker
-from kpcluigi.tables import BATCH_ROWS
 
 
 class Journal:
@@ -99,7 +98,7 @@ def outcome_of(
             "message": info.message or why,
             "sent_at": part.sent_at,
             "ended_at": datetime.now(UTC),
-            "batches": -(-part.rows // BATCH_ROWS) if took_data else 0,
+            "batches": batches_of(part.rows) if took_data else 0,
             **counts,
         }
     )

@@ -25,7 +25,6 @@ STAGE = "kpcluigi_sales_target_stage"
 MINIMUM_VERSION = 130_000
 """The first with trim_scale, by its server_version_num."""
 
-LOCK_NOT_AVAILABLE = "55P03"
 _PASSING_CLASSES = ("08", "53", "57P")
 """SQLSTATE: connection exceptions, insufficient resources, the server is being shut down."""
 _PASSING_STATES = frozenset({"40001", "40P01", "25P03"})
