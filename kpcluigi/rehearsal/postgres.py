@@ -16,20 +16,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 import warnings
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
+
+from kpcluigi.rehearsal.serverprocess import ServerProcess
 
 START_SECONDS = 60
 
 
-class PostgresServer:
+class PostgresServer(ServerProcess):
     """A running server with a database `postgres`; anybody who reaches the socket may log in.
 
     Attributes:
@@ -44,50 +42,12 @@ class PostgresServer:
         Raises:
             RuntimeError: it did not start; its reason stands on standard error.
         """
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
-        )
-        assert self._process.stdout is not None
-        watchdog = threading.Timer(START_SECONDS, self._process.kill)
-        watchdog.start()
-        try:
-            line = self._process.stdout.readline()
-        finally:
-            watchdog.cancel()
-        if not line:
-            self.stop()
-            raise RuntimeError("PostgreSQL did not start; its reason stands above")
-        told = json.loads(line)
+        super().__init__(__name__, start_seconds=START_SECONDS, stop_seconds=30)
+        told = self.announced
         self.socket = Path(told["socket"])
         self.postmaster: int = told["pid"]
         folder = quote(str(self.socket.parent), safe="")
         self.url = f"postgresql+psycopg://postgres@/postgres?host={folder}"
-
-    def stop(self) -> None:
-        """End the server; harmless when it has ended already."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 def main() -> None:

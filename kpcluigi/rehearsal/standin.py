@@ -19,15 +19,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import MappingProxyType, TracebackType
-from typing import Any, Protocol, Self
+from types import MappingProxyType
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
+
+from kpcluigi.rehearsal.serverprocess import ServerProcess
 
 START_SECONDS = 30
 """How long a stand-in may take until it prints its ports."""
@@ -120,7 +121,7 @@ def serve_until_stdin_closes(
         stop()
 
 
-class StandIn:
+class StandIn(ServerProcess):
     """A running stand-in. Use it as a context manager, or call `stop()`.
 
     Attributes:
@@ -136,27 +137,12 @@ class StandIn:
         Raises:
             RuntimeError: the server ended, or did not announce its ports, within 30 s.
         """
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **(secrets or {})},
-            start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
+        super().__init__(
+            module, arguments, secrets=secrets, start_seconds=START_SECONDS, stop_seconds=5
         )
-        assert self._process.stdout is not None
-        watchdog = threading.Timer(START_SECONDS, self._process.kill)
-        watchdog.start()
-        try:
-            line = self._process.stdout.readline()
-        finally:
-            watchdog.cancel()
-        if not line:
-            self.stop()
-            raise RuntimeError(f"{module} did not start; its reason stands above")
-        ports = json.loads(line)
-        self.port: int = ports["port"]
+        self.port: int = self.announced["port"]
         self.pid = self._process.pid
-        self._control = f"http://127.0.0.1:{ports['control_port']}"
+        self._control = f"http://127.0.0.1:{self.announced['control_port']}"
 
     def stats(self) -> dict[str, Any]:
         """What the server counts, by name."""
@@ -179,29 +165,6 @@ class StandIn:
     def reset(self) -> None:
         """Set counters, peaks and log to zero."""
         self._call("POST", "/reset")
-
-    def stop(self) -> None:
-        """End the server; harmless when it has ended already."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         request = urllib.request.Request(
