@@ -72,9 +72,9 @@ def test_rejected_rows_are_named_and_loaded_once_they_are_corrected(migration: M
     mended_command = ["--table", TABLE, "--corrected", str(mended), *options]
     sent = sum(entry.get("bytes", 0) > 500 for entry in org.log() if entry["method"] == "PUT")
     org.arm(on="job", object=OBJECT, latency=3)
-    uploads = org.stats()["by_call"]["upload"]
+    handed_over = org.stats()["by_call"]["close"]
     first = migration.start(*mended_command, task="RetryFailed")
-    migration.wait_for("the upload", lambda: org.stats()["by_call"]["upload"] > uploads)
+    migration.wait_for("the job", lambda: org.stats()["by_call"]["close"] > handed_over)
     kill(first.pid)
     first.wait(30)
     ended = migration.run(*mended_command, task="RetryFailed")

@@ -95,7 +95,11 @@ def test_an_upload_that_breaks_off_leaves_the_job_without_data(org: OrgClient) -
     org.standin.arm(on="upload", reset=True, after_bytes=1_000_000)
     with pytest.raises(requests.ConnectionError):
         org.upload(job, b"x" * 20_000_000)
-    entry = next(e for e in org.standin.log() if e["method"] == "PUT")
+    deadline = time.monotonic() + 30
+    while not (found := [e for e in org.standin.log() if e["method"] == "PUT"]):
+        assert time.monotonic() < deadline, "the request is logged once the org has ended it"
+        time.sleep(0.01)
+    (entry,) = found
     assert (entry["status"], entry["job"]) == (0, job)
     assert 1_000_000 <= entry["bytes"] < 20_000_000
     assert org.upload(job, ROW + "again,x\n").status_code == 201
