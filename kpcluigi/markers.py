@@ -16,6 +16,8 @@ from kpcluigi.version import VERSION
 
 KeyType = Literal["number", "text", "datetime"]
 Verdict = Literal["PASS", "EXCEPTIONS", "FAIL"]
+DifferenceKind = Literal["range", "modified", "missing", "extra", "changed_since", "no_parent"]
+"""Of rows in a range; of one row; or of a lookup that is empty in the org."""
 
 
 class Marker(BaseModel):
@@ -393,14 +395,74 @@ class GzipVerdict(Marker):
 
 
 class Check(BaseModel):
-    """One comparison of a reconciliation."""
+    """One comparison of a reconciliation.
+
+    Levels: 1 counts, 2 aggregates, 3 sampled rows, 4 rows, 5 relationships.
+    """
 
     level: int
     name: str
     verdict: Verdict
-    expected: int
-    found: int
+    expected: int | str
+    """Exact; a number with places behind the point as text."""
+    found: int | str
     detail: str = ""
+
+
+class Difference(BaseModel):
+    """One thing that Oracle and the org do not agree on."""
+
+    level: int
+    kind: DifferenceKind
+    key: str = ""
+    """External id; empty where a whole range differs."""
+    field: str = ""
+    measure: str = ""
+    """Of a range: rows, sum, avg, min, max or non_null."""
+    expected: str | None = None
+    """As Oracle has it, and the mapping makes of it; None: NULL, or no such row."""
+    found: str | None = None
+    """As the org has it; None: NULL, or no such row."""
+    tolerance: str = ""
+    """Of a sum or mean, which the org gives as a double."""
+    range: str = ""
+    """The days that it is about; empty: the whole window."""
+
+
+class ComparedRange(BaseModel):
+    """Days of the partition column that were asked for together."""
+
+    start: date
+    end: date
+    """The last day; it is included."""
+    source: int
+    """Rows that Oracle has."""
+    salesforce: int
+    verdict: Verdict
+
+
+class ComparedRows(BaseModel):
+    """What became of comparing rows one by one. Each row of both sides is in one of the classes."""
+
+    ranges: list[str]
+    """Which days; empty: all rows."""
+    staged: int
+    """Rows that were sent, or should have been."""
+    salesforce: int
+    identical: int
+    modified: int
+    missing: int
+    """In Oracle, and not in the org."""
+    extra: int
+    """In the org, and not in Oracle. They are listed, and never deleted."""
+    changed_since: int
+    """Different, and changed in the org after they were loaded."""
+    dead_lettered: int
+    """Not in the org, and in the dead letter."""
+    query_jobs: int
+    seconds: float
+    folder: str = "differences"
+    """Where the rows and fields are named, in the table's folder; empty when there are none."""
 
 
 class Reconciled(Marker):
@@ -422,9 +484,59 @@ class Reconciled(Marker):
     changed_to_fit: int
     blanked: int = 0
     """Rows that were sent without a parent that the org does not have."""
+    counted_by: str = ""
+    """How the org was counted, and why so."""
+    ranges: list[ComparedRange] = []
+    """What was counted apart."""
+    sampled: int = 0
+    """Rows of which every field was compared, by their hashes."""
+    sample_checksum: str = ""
+    """SHA-256 over the sampled rows as Oracle has them; equal where the same rows are sampled."""
+    rows: ComparedRows | None = None
+    """Of rows that were compared one by one."""
     checks: list[Check]
+    differences: list[Difference] = []
+    """The first of them; all that are of rows stand in the folder of `rows`."""
+    accepted: list[str] = []
+    """Kinds of differences that tables.toml accepts and that were found."""
+    not_checked: list[str] = []
+    """What could not be checked, and why."""
     notes: list[str] = []
     """What is to be known of how the source was read."""
+    requests: int = 0
+    """That counts, aggregates and the sample took of the daily API requests."""
+    seconds: float = 0.0
+
+
+class RepairSource(Marker):
+    """repairs/00001.sent.json: the rows that a repair sends again."""
+
+    table: str
+    attempt: int
+    rows: int
+    invocation: str
+    """The start of the command that it was begun by."""
+    changed_too: bool
+    """Rows that were changed in the org since are among them."""
+    sha256: str
+    header_bytes: int
+    cuts: list[tuple[int, int]]
+
+
+class RepairResult(Marker):
+    """repairs/00001.json: what became of the rows of one repair."""
+
+    table: str
+    attempt: int
+    rows: int
+    changed_too: bool
+    created: int
+    updated: int
+    failed: int
+    unprocessed: int
+    errors: list[RowErrors] = []
+    jobs: list[JobOutcome]
+    seconds: float
 
 
 class ColumnSync(BaseModel):
