@@ -30,13 +30,26 @@ class CleanUp:
         file = folder.chunk_file(n)
         if not file.exists():
             return
-        if self.archive is not None:
-            run = folder.path.parent
-            self._move(
-                file, self.archive / run.parent.name / run.name / folder.path.name / file.name
-            )
+        archived = self._archived(folder, n)
+        if archived is not None:
+            self._move(file, archived)
         elif self.delete:
             file.unlink()
+
+    def file_of(self, folder: TableFolder, n: int) -> Path | None:
+        """Where the file of chunk n is now; None where it was deleted."""
+        for path in (folder.chunk_file(n), self._archived(folder, n)):
+            if path is not None and path.exists():
+                return path
+        return None
+
+    def _archived(self, folder: TableFolder, n: int) -> Path | None:
+        if self.archive is None:
+            return None
+        run = folder.path.parent
+        return (
+            self.archive / run.parent.name / run.name / folder.path.name / folder.chunk_file(n).name
+        )
 
     def _move(self, file: Path, target: Path) -> None:
         """The file is whole at its new place before it leaves the old one."""

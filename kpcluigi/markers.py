@@ -211,9 +211,12 @@ class ColumnTotals(BaseModel):
 
     non_null: int
     sum: str | None = None
+    """Of the values as their field takes them: rounded to its places."""
     avg: str | None = None
     min: str | None = None
     max: str | None = None
+    parents: int | None = None
+    """Of a lookup: values that name a parent."""
     length: int | None = None
     """Characters (of binary values: bytes) of all values together."""
 
@@ -238,8 +241,11 @@ class SourceTotals(Marker):
     """In the order of their days."""
     total: dict[str, ColumnTotals]
     """Every mapped column over all ranges."""
+    columns: list[OracleColumn] = []
+    """What was read."""
+    sample_seed: str = ""
     sample_limit: str
-    """A row is in the sample when its external id's MD5 begins with less than this."""
+    """A row is in the sample when the MD5 of seed and external id begins with less than this."""
     sample: dict[str, dict[str, str | None]]
     """External id to the row as Oracle holds it: numbers and dates as text, LOBs cut."""
     duplicate_keys: list[str]

@@ -183,7 +183,10 @@ def _statements(source: Source, scn: int | None) -> list[Statement]:
     return [
         (boundaries_sql(source, scn), {**binds, "chunk_size": source.table.chunk_size}),
         (chunk_sql(source, chunk, scn), chunk_binds(source, chunk)),
-        (totals_sql(source, scn), {**binds, "sample_limit": sample_limit(1, 1)}),
+        (
+            totals_sql(source, scn),
+            {**binds, "sample_seed": None, "sample_limit": sample_limit(1, 1)},
+        ),
     ]
 
 

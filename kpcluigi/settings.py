@@ -38,8 +38,9 @@ class migration(luigi.Config):
         default="tables.toml", description="The file that maps every table; relative to here."
     )
     sample_rows = luigi.IntParameter(
-        default=1000, description="Rows per table that Oracle's totals show whole."
+        default=1000, description="Rows per table that are compared field by field with the org."
     )
+    sample_seed = luigi.Parameter(default="", description="Another one draws another sample.")
 
 
 class incremental(luigi.Config):

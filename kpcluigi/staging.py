@@ -25,7 +25,13 @@
           dead_letter/retry-00001.csv.gz           rows that failed again in attempt 1
           blanked/00001.csv.gz                     rows sent without a parent that the org lacks
           retries/00001.csv.gz  00001.sent.json    attempt 1 to send dead-lettered rows again
+          retries/00001.before.csv.gz              the rows as they were before they were corrected
           retries/00001.json                       what became of them
+          differences/fields.csv.gz                what differs between what was sent and the org
+          differences/send_again.csv.gz  …         the rows: see reconcile/named.py
+          repairs/00001.csv.gz  00001.sent.json    repair 1: modified and missing rows, sent again
+          repairs/00001.json                       what became of them
+          repairs/00001.failed.csv.gz              rows of it that Salesforce refused
           failed/extract-00001.json                why a task did not finish, until it does
           .locks/00001                             held (flock) by the one process at work on it
       sales_target/dbhost_5432_kpc/                a PostgreSQL server and database
@@ -219,6 +225,51 @@ class TableFolder:
     def attempts(self) -> list[int]:
         """The attempts to send dead-lettered rows again, the last of them maybe under way."""
         return sorted(int(path.name[:5]) for path in self.retries.glob("[0-9]*.sent.json"))
+
+    def retry_before(self, attempt: int) -> Path:
+        """The rows of an attempt as they were before somebody corrected them."""
+        return self.retries / f"{attempt:05d}.before.csv.gz"
+
+    @property
+    def blanked_files(self) -> list[Path]:
+        """Rows that were sent without a parent, of all loads that are done."""
+        return sorted((self.path / "blanked").glob("[!.]*.csv.gz"))
+
+    @property
+    def differences(self) -> Path:
+        """What the last comparison of rows named."""
+        return self.path / "differences"
+
+    @property
+    def repairs(self) -> Path:
+        return self.path / "repairs"
+
+    def repair_file(self, attempt: int) -> Path:
+        return self.repairs / f"{attempt:05d}.csv.gz"
+
+    def repair_source(self, attempt: int) -> Path:
+        return self.repairs / f"{attempt:05d}.sent.json"
+
+    def repair_journal(self, attempt: int) -> Path:
+        return self.repairs / f"{attempt:05d}.journal.json"
+
+    def repair_again(self, attempt: int) -> Path:
+        return self.repairs / f"{attempt:05d}.again"
+
+    def repair_dead(self, attempt: int) -> Path:
+        """Rows that a repair could not put right, with their reasons."""
+        return self.repairs / f"{attempt:05d}.failed.csv.gz"
+
+    def repair_blanked(self, attempt: int) -> Path:
+        return self.path / "blanked" / f"repair-{attempt:05d}.csv.gz"
+
+    def repair_result(self, attempt: int) -> Path:
+        return self.repairs / f"{attempt:05d}.json"
+
+    @property
+    def repaired(self) -> list[int]:
+        """The repairs, the last of them maybe under way."""
+        return sorted(int(path.name[:5]) for path in self.repairs.glob("[0-9]*.sent.json"))
 
     @property
     def failures(self) -> Path:

@@ -19,6 +19,8 @@
     order_by_parent = "TENANT_CODE"              rows of a chunk lie together by this lookup
     watermark = ["UPDATED_DATE", "CREATED_DATE"] the first that is not NULL: last changed
     incremental = "watermark"                    or "full" or "skip": in a run of --mode incremental
+    count_by = "ranges"                          or "query_job": how the org is counted
+    accept = ["changed_since"]                   differences that do not keep it from PASS
 
     [tables.KPS_T_SALES_MD.columns]
     SALES_AMOUNT = { field = "Sales_Amount__c", type = "decimal", scale = 2 }
@@ -172,6 +174,11 @@ class Table(_Strict):
     on_missing_parent: Literal["reject", "blank"] = "reject"
     """What becomes of a row whose parent the org does not have: it is dead-lettered, or it is sent
     again without that parent, counted, and kept in `blanked/`."""
+    count_by: Literal["auto", "ranges", "query_job"] = "auto"
+    """How the org is counted: range by range of the partition column's field, or by a query job,
+    which has no time limit; auto: by ranges where that column is mapped."""
+    accept: tuple[Literal["dead_lettered", "changed_since", "extra"], ...] = ()
+    """Kinds of differences that do not keep a table from PASS."""
     source_zone: Zone = "UTC"
     columns: dict[OracleName, Column] = Field(min_length=1)
     lookups: dict[OracleName, LookupName] = {}

@@ -89,6 +89,7 @@ def open_attempt(
         begun_with = _sha256(corrected)
         dead = KeySet(_keys_of(folder, table))
         frames = _corrected(corrected, table, dead)
+    folder.retry_before(attempt).unlink(missing_ok=True)
     header = header_line(table.fields)
     with writing(folder.retry_file(attempt), header) as writer:
         for frame in frames:
@@ -100,6 +101,8 @@ def open_attempt(
         if corrected is not None:
             raise StagingError(f"{corrected} has no rows; nothing was sent")
         return None
+    if corrected is not None:
+        _keep_as_before(folder, table, attempt)
     write_marker(
         folder.retry_source(attempt),
         RetrySource(
@@ -116,6 +119,18 @@ def open_attempt(
         ),
     )
     return attempt
+
+
+def _keep_as_before(folder: TableFolder, table: Table, attempt: int) -> None:
+    """The dead-lettered rows that an attempt corrects, as they are without it."""
+    key, columns = table.external_id, [ERROR, *table.fields]
+    sent = KeySet(frame[key] for frame in read_frames(folder.retry_file(attempt), [key]))
+    frames = (
+        frame.filter(sent.has(frame[key]))
+        for path in folder.settled_dead_letters
+        for frame in read_frames(path, columns)
+    )
+    write_rows(folder.retry_before(attempt), columns, frames)
 
 
 def _sha256(path: Path) -> str:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from kpcluigi.errors import OracleError
 from kpcluigi.markers import KeyType, OracleColumn
 from kpcluigi.oracle.window import AnyWindow
-from kpcluigi.tables import ColumnType, Table
+from kpcluigi.tables import Column, ColumnType, Table
 
 Kind = KeyType | Literal["binary"]
 
@@ -58,6 +58,8 @@ class SourceColumn:
     """It comes with a zone."""
     is_amount: bool
     """A number that is mapped as one; others are names made of digits, which nobody adds up."""
+    places: int | None
+    """Behind the point, where the field takes fewer than the column may have."""
     nullable: bool
 
     @property
@@ -264,5 +266,13 @@ def _source_column(table: Table, column: OracleColumn) -> SourceColumn:
         in_utc=in_utc,
         zoned=declared in _ZONED,
         is_amount=kind == "number" and wanted in ("decimal", "boolean"),
+        places=_places(mapped, arrow),
         nullable=column.nullable,
     )
+
+
+def _places(mapped: Column | None, arrow: pa.DataType) -> int | None:
+    if mapped is None or mapped.scale is None:
+        return None
+    declared: int | None = arrow.scale if pa.types.is_decimal(arrow) else None
+    return mapped.scale if declared is None or declared > mapped.scale else None

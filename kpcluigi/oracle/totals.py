@@ -9,22 +9,36 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal, localcontext
 from typing import Any
 
 import oracledb
 import pyarrow as pa
 
+from kpcluigi.fields.base import NULL
+from kpcluigi.fields.dates import FIRST, LAST
 from kpcluigi.markers import ColumnTotals, RangeTotals, SourceTotals
 from kpcluigi.oracle.source import Source, SourceColumn, number_as_text
 
 LOB_HEAD = 1000
 """Characters of a LOB that the sample shows; more could exceed what VARCHAR2 holds."""
 
+PER_STRATUM = 8
+"""Rows that are drawn for each stratum, about, so that hardly any is without one."""
+
+EXTREMES = ("min", "max")
+_FIRST, _AFTER_LAST = (
+    f"DATE '{day:%Y-%m-%d}'" for day in (FIRST, LAST + timedelta(days=1))
+)  # a mapping may send NULL for dates that Salesforce cannot hold
 _ALL = "G"
 """Follows every hexadecimal digit."""
+
+Row = Mapping[str, str | None]
+"""A sampled row: every column as text."""
 
 
 def read_totals(
@@ -34,23 +48,32 @@ def read_totals(
     scn: int | None,
     rows: int,
     sample_rows: int,
+    seed: str = "",
+    strata: int = 1,
+    stratum_of: Callable[[Row], int] | None = None,
     notes: Sequence[str] = (),
 ) -> SourceTotals:
     """Count, sum, mean, extremes and lengths of every mapped column per day, and sampled rows.
+
+    Sums are those of the values as their field takes them: rounded to its places.
 
     Args:
         scn: the snapshot that the chunks were read at.
         rows: rows of the window, about; the share of the sample follows from it.
         sample_rows: rows in the sample, at most.
+        seed: another one draws another sample.
+        strata: how many there are: each with a row in the sample, if it can be.
+        stratum_of: which one a row belongs to; None: its day.
     """
     started = time.monotonic()
     sql = totals_sql(source, scn)
-    limit = sample_limit(rows, sample_rows)
-    tally = _Tally(source)
+    limit = sample_limit(rows, sample_rows, strata)
+    tally = _Tally(source, seed, stratum_of)
     with connection.cursor() as cursor:
         cursor.outputtypehandler = _forgiving
         cursor.arraysize = 1000
-        cursor.execute(sql, {**source.window_binds, "sample_limit": limit})
+        binds = {"sample_seed": seed or None, "sample_limit": limit}
+        cursor.execute(sql, {**source.window_binds, **binds})
         for day, key, count, *measures in cursor:
             tally.add(day, key, int(count), measures)
     return tally.marker(
@@ -66,11 +89,12 @@ def read_totals(
 def totals_sql(source: Source, scn: int | None) -> str:
     """The statement of `read_totals`: (day, sampled external id or NULL, rows, measures …)."""
     mapped = _mapped(source)
-    key = _as_text(source.columns[source.table.external_id_column])
-    digest = f"SUBSTR(RAWTOHEX(STANDARD_HASH(NVL({key}, '-'), 'MD5')), 1, 8)"
+    external_id = source.columns[source.table.external_id_column]
+    key = _as_text(external_id, external_id.value)
+    digest = f"SUBSTR(RAWTOHEX(STANDARD_HASH(:sample_seed || NVL({key}, '-'), 'MD5')), 1, 8)"
     values = ", ".join(f"{column.value} AS c{i}" for i, column in enumerate(mapped))
     measured = ", ".join(
-        sql for i, column in enumerate(mapped) for _, sql in _measures(column, f"c{i}")
+        sql for i, column in enumerate(mapped) for _, sql in _measures(source, column, f"c{i}")
     )
     return (
         f"SELECT TO_CHAR(on_day, 'YYYY-MM-DD'), sampled, COUNT(*), {measured} FROM ("
@@ -80,12 +104,15 @@ def totals_sql(source: Source, scn: int | None) -> str:
     )
 
 
-def sample_limit(rows: int, sample_rows: int) -> str:
+def sample_limit(rows: int, sample_rows: int, strata: int = 1) -> str:
     """What the MD5 of an external id must be below, so that about so many of the rows are taken.
 
-    A few more are, so that there are seldom fewer; the surplus is dropped by the same order.
+    A few more are, so that there are seldom fewer, and some of each stratum; the surplus is dropped
+    by the same order.
     """
     wanted = sample_rows + 4 * math.sqrt(sample_rows)
+    if sample_rows:
+        wanted = max(wanted, PER_STRATUM * strata)
     return _ALL if wanted >= rows else f"{int(16**8 * wanted / rows):08X}"
 
 
@@ -100,32 +127,45 @@ def _local_day(source: Source) -> str:
     return f"CAST({raw} AT LOCAL AS DATE)" if column.zoned else raw
 
 
-def _as_text(column: SourceColumn) -> str:
+def _as_text(column: SourceColumn, value: str) -> str:
     if column.kind == "number":
-        return number_as_text(column.value)
+        return number_as_text(value)
     if column.kind == "datetime":
-        return f"TO_CHAR({column.value}, '{column.date_format}')"
-    return column.value
+        return f"TO_CHAR({value}, '{column.date_format}')"
+    return value
 
 
-def _measures(column: SourceColumn, name: str) -> list[tuple[str, str]]:
-    """What is asked of a column: the field of `ColumnTotals`, and SQL over the values `name`."""
-    there = ("non_null", f"COUNT(CASE WHEN {name} IS NOT NULL THEN 1 END)")
+def _measures(source: Source, column: SourceColumn, name: str) -> list[tuple[str, str]]:
+    """What is asked of a column, over the values `name`: fields of `ColumnTotals` and their SQL.
+
+    `head` and `raw` are not among them: they show a single row as it is.
+    """
+    asked = [("non_null", f"COUNT(CASE WHEN {name} IS NOT NULL THEN 1 END)")]
+    if column.name in source.table.lookups:
+        parent = f"RTRIM({_as_text(column, name)})"
+        asked.append(("parents", f"COUNT(CASE WHEN {parent} <> '{NULL}' THEN 1 END)"))
     if column.kind == "number":
-        asked = ("sum", "min", "max") if column.is_amount else ("min", "max")
-        return [there, *((f, number_as_text(f"{f.upper()}({name})")) for f in asked)]
+        if column.is_amount:
+            added = name if column.places is None else f"ROUND({name}, {column.places})"
+            asked.append(("sum", number_as_text(f"SUM({added})")))
+        return asked + [(f, number_as_text(f"{f.upper()}({name})")) for f in EXTREMES]
     if column.kind == "datetime":
-        pattern = column.date_format
-        return [there, *((f, f"TO_CHAR({f.upper()}({name}), '{pattern}')") for f in ("min", "max"))]
+        pattern, raw = f"'{column.date_format}'", name
+        mapped = source.table.columns.get(column.name)
+        if mapped is not None and mapped.out_of_range == "blank":
+            name = f"CASE WHEN {raw} >= {_FIRST} AND {raw} < {_AFTER_LAST} THEN {raw} END"
+            asked[0] = ("non_null", f"COUNT({name})")
+            asked.append(("raw", f"TO_CHAR(MIN({raw}), {pattern})"))
+        return asked + [(f, f"TO_CHAR({f.upper()}({name}), {pattern})") for f in EXTREMES]
     if pa.types.is_large_binary(column.arrow):
-        return [there, ("length", f"SUM(DBMS_LOB.GETLENGTH({name}))")]
+        return [*asked, ("length", f"SUM(DBMS_LOB.GETLENGTH({name}))")]
     if pa.types.is_binary(column.arrow):
-        length = ("length", f"SUM(UTL_RAW.LENGTH({name}))")
-        return [there, length, *((f, f"{f.upper()}(RAWTOHEX({name}))") for f in ("min", "max"))]
-    length = ("length", f"SUM(LENGTH({name}))")
+        asked.append(("length", f"SUM(UTL_RAW.LENGTH({name}))"))
+        return asked + [(f, f"{f.upper()}(RAWTOHEX({name}))") for f in EXTREMES]
+    asked.append(("length", f"SUM(LENGTH({name}))"))
     if pa.types.is_large_string(column.arrow):
-        return [there, length, ("head", f"MIN(TO_CHAR(SUBSTR({name}, 1, {LOB_HEAD})))")]
-    return [there, length, *((f, f"{f.upper()}({name})") for f in ("min", "max"))]
+        return [*asked, ("head", f"MIN(TO_CHAR(SUBSTR({name}, 1, {LOB_HEAD})))")]
+    return asked + [(f, f"{f.upper()}({name})") for f in EXTREMES]
 
 
 def _forgiving(cursor: oracledb.Cursor, info: Any) -> Any:
@@ -142,12 +182,14 @@ class _Column:
     kind: str
     non_null: int = 0
     sum: Decimal = field(default_factory=Decimal)
+    parents: int = 0
     length: int = 0
     min: str | None = None
     max: str | None = None
 
     def add(self, found: dict[str, Any]) -> None:
         self.non_null += int(found["non_null"])
+        self.parents += int(found.get("parents") or 0)
         self.length += int(found.get("length") or 0)
         if found.get("sum") is not None:
             with localcontext(prec=80):
@@ -170,6 +212,7 @@ class _Column:
                 avg=None if mean is None else f"{+mean:f}",
                 min=self.min,
                 max=self.max,
+                parents=self.parents if "parents" in measured else None,
                 length=self.length if "length" in measured else None,
             )
 
@@ -177,10 +220,15 @@ class _Column:
 class _Tally:
     """Adds up the groups of `totals_sql`."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(
+        self, source: Source, seed: str = "", stratum_of: Callable[[Row], int] | None = None
+    ) -> None:
         self._source = source
+        self._seed = seed
+        self._stratum_of = stratum_of
+        self._strata: dict[int | str, list[str]] = {}
         self._columns = _mapped(source)
-        self._fields = [[name for name, _ in _measures(c, "x")] for c in self._columns]
+        self._fields = [[name for name, _ in _measures(source, c, "x")] for c in self._columns]
         self._rows: dict[str, int] = {}
         self._days: dict[str, list[_Column]] = {}
         self._total = self._blank()
@@ -198,11 +246,15 @@ class _Tally:
             return
         if rows > 1 or key in self._sample:
             self._duplicates.add(key)
-        self._sample[key] = {
-            column.name: values.get("head", values.get("min"))
-            for column, values in zip(self._columns, found, strict=True)
-            if not pa.types.is_large_binary(column.arrow)
-        }
+        elif rows == 1:
+            row = {
+                column.name: values.get("head", values.get("raw", values.get("min")))
+                for column, values in zip(self._columns, found, strict=True)
+                if not pa.types.is_large_binary(column.arrow)
+            }
+            self._sample[key] = row
+            stratum = day if self._stratum_of is None else self._stratum_of(row)
+            self._strata.setdefault(stratum, []).append(key)
 
     def marker(
         self,
@@ -214,7 +266,7 @@ class _Tally:
         seconds: float,
         notes: Sequence[str],
     ) -> SourceTotals:
-        chosen = sorted(self._sample.keys() - self._duplicates, key=_digest)[:sample_rows]
+        chosen = self._chosen(sample_rows)
         return SourceTotals(
             table=self._source.table.name,
             scn=scn,
@@ -224,6 +276,8 @@ class _Tally:
                 for day, rows in sorted(self._rows.items())
             ],
             total=self._totals(self._total),
+            columns=list(self._source.described),
+            sample_seed=self._seed,
             sample_limit=limit,
             sample={key: self._sample[key] for key in sorted(chosen)},
             duplicate_keys=sorted(self._duplicates),
@@ -231,6 +285,21 @@ class _Tally:
             seconds=seconds,
             notes=list(notes),
         )
+
+    def _chosen(self, sample_rows: int) -> list[str]:
+        """Keys of all strata in turn, each stratum's in the order of their digests."""
+        queues = [
+            deque(sorted(set(keys) - self._duplicates, key=self._digest))
+            for _, keys in sorted(self._strata.items())
+        ]
+        chosen: list[str] = []
+        while len(chosen) < sample_rows and any(queues):
+            turn = sorted((queue.popleft() for queue in queues if queue), key=self._digest)
+            chosen += turn[: sample_rows - len(chosen)]
+        return chosen
+
+    def _digest(self, key: str) -> str:
+        return hashlib.md5(f"{self._seed}{key}".encode(), usedforsecurity=False).hexdigest()
 
     def _blank(self) -> list[_Column]:
         return [_Column(column.kind) for column in self._columns]
@@ -245,7 +314,3 @@ class _Tally:
             column.name: added.totals(set(fields))
             for column, added, fields in zip(self._columns, columns, self._fields, strict=True)
         }
-
-
-def _digest(key: str) -> str:
-    return hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()

@@ -1,6 +1,23 @@
-"""Comparing what Oracle had, what was loaded, and what the org holds."""
+"""Comparing what Oracle had, what was loaded, and what the org holds.
 
-from kpcluigi.reconcile.counts import in_org, reconcile_counts
+    table.py       a table of a full run, level after level
+    spans.py       the window in pieces that Salesforce can be asked for
+    measures.py    what is compared of a piece, as exact values
+    expected.py    what the org should hold of it
+    aggregates.py  levels 1, 2 and 5: what it holds
+    sample.py      level 3: sampled rows, field by field
+    alike.py       one form for one value on both sides
+    rows.py        level 4: row by row, by query jobs; staged.py what was sent, deal.py its files,
+                   named.py the files that name what differs
+    verdict.py     what the levels together say
+    ledger.py      Oracle's count and the ledger of the loads; the marker
+    keys.py        an increment: every key that it carried
+
+Knows no Luigi.
+"""
+
 from kpcluigi.reconcile.keys import reconcile_increment
+from kpcluigi.reconcile.rows import QueryRules
+from kpcluigi.reconcile.table import Ends, reconcile_table
 
-__all__ = ["in_org", "reconcile_counts", "reconcile_increment"]
+__all__ = ["Ends", "QueryRules", "reconcile_increment", "reconcile_table"]

@@ -14,7 +14,7 @@ from kpcluigi.csvframes import read_frames
 from kpcluigi.errors import StagingError
 from kpcluigi.load import Standing
 from kpcluigi.markers import Check, Plan, Reconciled, SourceTotals, Verdict
-from kpcluigi.reconcile.counts import compared, ledger_checks
+from kpcluigi.reconcile.ledger import ledger_checks, marker
 from kpcluigi.salesforce import Client, query
 from kpcluigi.staging import TableFolder, reextract_command
 from kpcluigi.tables import Table
@@ -71,7 +71,7 @@ def reconcile_increment(
         detail=f"missing: {', '.join(missing[:NAMED])}" if missing else "",
     )
     checks = [*ledger_checks(plan, totals, loads), check]
-    return compared(table, plan, totals, loads, in_org=found, checks=checks)
+    return marker(table, plan, totals, loads, in_org=found, checks=checks)
 
 
 def _external_ids(path: Path, table: Table) -> Iterator[str]:

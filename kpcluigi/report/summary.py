@@ -22,7 +22,7 @@ from kpcluigi.markers import (
     RunIdentity,
     SourceTotals,
 )
-from kpcluigi.reconcile.counts import source_notes
+from kpcluigi.reconcile.ledger import source_notes
 from kpcluigi.staging import M, RunFolder, TableFolder, read_marker
 from kpcluigi.tables import Table
 

@@ -18,6 +18,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -86,6 +88,8 @@ class Client:
         self.url = url.rstrip("/")
         self.api_usage: tuple[int, int] | None = None
         """Requests used and allowed in the org's last 24 hours, as last told by Salesforce."""
+        self.clock_ahead = timedelta()
+        """How far the org's clock is ahead of this host's, to the second."""
         self.identity_url = ""
         """Who the token belongs to, …/id/ORG/USER, as the last login told."""
         self.retries = retries
@@ -191,6 +195,7 @@ class Client:
                     stream=True,
                 )
                 self._note_usage(response)
+                self._note_clock(response)
                 if response.status_code < 300 or response.status_code in accept:
                     if not stream:
                         _read(response)
@@ -348,6 +353,13 @@ class Client:
             used, _, allowed = value.partition("/")
             if name == "api-usage" and used.isdigit() and allowed.isdigit():
                 self.api_usage = int(used), int(allowed)
+
+    def _note_clock(self, response: requests.Response) -> None:
+        """Date: Sat, 21 Nov 2026 19:06:40 GMT"""
+        try:
+            self.clock_ahead = parsedate_to_datetime(response.headers["Date"]) - datetime.now(UTC)
+        except (KeyError, TypeError, ValueError):
+            return  # a proxy's answer may have none; what was known stays
 
 
 class _Bearer(requests.auth.AuthBase):

@@ -25,10 +25,15 @@ class MigrateAll(RunTask):
     Run it again to resume: what is finished is not done again.
     """
 
+    full = luigi.BoolParameter(
+        significant=False,
+        description="Compare every row with the org, not only those of ranges that differ.",
+    )
+
     def requires(self) -> Iterator[luigi.Task]:
         run = self.chosen
         for name in run.selected:
-            yield Reconcile(table=name, **run.run_parameters)
+            yield Reconcile(table=name, full=self.full, **run.run_parameters)
 
     def complete(self) -> bool:
         open_run(self._begin)

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import luigi
 
+from kpcluigi import settings
 from kpcluigi.errors import ReconciliationError, StagingError
 from kpcluigi.load import under_way
 from kpcluigi.markers import Reconciled
 from kpcluigi.markers import SourceTotals as SourceTotalsMarker
 from kpcluigi.oracle import Window
-from kpcluigi.reconcile import reconcile_counts, reconcile_increment
+from kpcluigi.reconcile import Ends, QueryRules, reconcile_increment, reconcile_table
 from kpcluigi.staging import read_marker, reextract_command, retry_command, write_marker
-from kpcluigi.tasks.base import SALESFORCE_QUERY, TableTask, salesforce_client
+from kpcluigi.tasks.base import INCREMENTAL, SALESFORCE_QUERY, TableTask, salesforce_client
 from kpcluigi.tasks.load import LoadTable, clean_up, remedy, standing_of
 from kpcluigi.tasks.preflight import this_preflight
 from kpcluigi.tasks.totals import SourceTotals
 
 
+def query_rules() -> QueryRules:
+    """How query jobs are waited for."""
+    rules = settings.salesforce()
+    return QueryRules(
+        poll_interval=rules.poll_interval,
+        poll_interval_max=rules.poll_interval_max,
+        job_timeout=rules.job_timeout,
+    )
+
+
 class Reconcile(TableTask):
     """Writes `reconciled.json` whatever it finds; done only when the verdict is PASS."""
+
+    full = luigi.BoolParameter(
+        significant=False,
+        description="Compare every row, not only those of ranges that differ.",
+    )
 
     stage = "reconcile"
     priority = 60
@@ -33,7 +50,11 @@ class Reconcile(TableTask):
 
     def complete(self) -> bool:
         done = read_marker(self.folder.reconciled, Reconciled)
-        return done is not None and done.verdict == "PASS"
+        if done is None or done.verdict != "PASS":
+            return False
+        if not self.full or self.mode == INCREMENTAL:
+            return True
+        return done.rows is not None and not done.rows.ranges
 
     def _next_step(self, result: Reconciled) -> str:
         if result.verdict == "EXCEPTIONS":
@@ -58,8 +79,20 @@ class Reconcile(TableTask):
         with salesforce_client(progress.tell) as client:
             window = self.window
             if isinstance(window, Window):
-                result = reconcile_counts(
-                    client, self.mapping, window, plan=self.plan(), totals=totals, loads=loads
+                result = reconcile_table(
+                    Ends(
+                        client=client,
+                        table=self.mapping,
+                        window=window,
+                        plan=self.plan(),
+                        totals=totals,
+                        loads=loads,
+                        folder=self.folder,
+                        file_of=partial(settings.clean_up().file_of, self.folder),
+                        rules=query_rules(),
+                        full=self.full,
+                        tell=progress.tell,
+                    )
                 )
             else:
                 result = reconcile_increment(

@@ -12,6 +12,7 @@ from kpcluigi.errors import RowCountError, SnapshotLostError
 from kpcluigi.markers import ChunkManifest, LoadResult, Plan
 from kpcluigi.markers import SourceTotals as SourceTotalsMarker
 from kpcluigi.oracle import read_totals, take_snapshot
+from kpcluigi.oracle.strata import stratum_by_chunk
 from kpcluigi.staging import read_marker, reextract_command, write_marker
 from kpcluigi.tasks.extract import ExtractChunk
 from kpcluigi.tasks.oracle import OracleSession, OracleTask
@@ -50,12 +51,16 @@ class SourceTotals(OracleTask):
         self.progress().tell(f"{totals.rows:,} rows, {len(totals.sample):,} of them sampled", 1)
 
     def _read(self, session: OracleSession, scn: int | None, *notes: str) -> SourceTotalsMarker:
+        plan, rules = self.plan(), settings.migration()
         return read_totals(
             session.connection,
             session.source,
             scn=scn,
-            rows=self.plan().rows,
-            sample_rows=settings.migration().sample_rows,
+            rows=plan.rows,
+            sample_rows=rules.sample_rows,
+            seed=rules.sample_seed,
+            strata=len(plan.chunks),
+            stratum_of=stratum_by_chunk(plan),
             notes=notes,
         )
 

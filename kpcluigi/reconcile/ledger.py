@@ -1,68 +1,26 @@
-"""Level 1: Oracle's count, the ledger of the loads and the org's count, side by side."""
+"""The ledger of the loads beside Oracle's count, and the marker that all of it ends in."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 from kpcluigi.load import Standing
 from kpcluigi.markers import Check, Plan, Reconciled, SourceTotals, Verdict
-from kpcluigi.oracle import Window
-from kpcluigi.salesforce import Client, count
 from kpcluigi.tables import Table
-
-
-def in_org(table: Table, window: Window) -> str:
-    """The window as a SOQL condition on the mapped partition column, half-open like Oracle's.
-
-    Empty when the partition column is not mapped: then the whole object is counted.
-    """
-    column = table.columns.get(table.partition_column)
-    if column is None or column.type not in ("date", "datetime"):
-        return ""
-    if column.type == "date":
-        return f"{column.field} >= {window.start} AND {column.field} <= {window.end}"
-    zone = table.zone_of(column)
-    start, end = (
-        datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
-        for day in (window.start, window.end + timedelta(days=1))
-    )
-    return (
-        f"{column.field} >= {start:%Y-%m-%dT%H:%M:%SZ} AND "
-        f"{column.field} < {end:%Y-%m-%dT%H:%M:%SZ}"
-    )
-
-
-def reconcile_counts(
-    client: Client,
-    table: Table,
-    window: Window,
-    *,
-    plan: Plan,
-    totals: SourceTotals,
-    loads: Standing,
-) -> Reconciled:
-    """Compare the counts. PASS: all agree. EXCEPTIONS: all that is missing is dead-lettered."""
-    where = in_org(table, window)
-    found = count(client, table.object, where=where)
-    check = _check(
-        "count in the org", totals.rows, found, dead=loads.dead, detail=where or "whole object"
-    )
-    checks = [*ledger_checks(plan, totals, loads), check]
-    return compared(table, plan, totals, loads, in_org=found, checks=checks)
 
 
 def ledger_checks(plan: Plan, totals: SourceTotals, loads: Standing) -> list[Check]:
     """Oracle's count against the plan, the extraction and the outcomes of the loads."""
     extracted, arrived, dead = loads.extracted, loads.arrived, loads.dead
     return [
-        _check("plan and source", totals.rows, plan.rows, dead=0, detail=_snapshots(plan, totals)),
-        _check("extracted", totals.rows, extracted, dead=0),
-        _check("every row has an outcome", extracted, arrived + dead, dead=0),
-        _check("loaded", totals.rows, arrived, dead=dead),
+        count_check(
+            "plan and source", totals.rows, plan.rows, dead=0, detail=_snapshots(plan, totals)
+        ),
+        count_check("extracted", totals.rows, extracted, dead=0),
+        count_check("every row has an outcome", extracted, arrived + dead, dead=0),
+        count_check("loaded", totals.rows, arrived, dead=dead),
     ]
 
 
-def compared(
+def marker(
     table: Table,
     plan: Plan,
     totals: SourceTotals,
@@ -122,7 +80,7 @@ def _snapshots(plan: Plan, totals: SourceTotals) -> str:
     return "" if totals.scn == plan.scn else "the totals were read at a later snapshot"
 
 
-def _check(name: str, expected: int, found: int, *, dead: int, detail: str = "") -> Check:
+def count_check(name: str, expected: int, found: int, *, dead: int, detail: str = "") -> Check:
     """Equal is PASS; short by exactly the dead-lettered rows is EXCEPTIONS; all else is FAIL."""
     missing = expected - found
     verdict: Verdict = "PASS" if missing == 0 else "EXCEPTIONS" if missing == dead else "FAIL"

@@ -1,0 +1,101 @@
+"""One form for one value, whether it stands in a chunk file or in an answer of the org.
+
+| type     | chunk file                   | org                          | alike               |
+|----------|------------------------------|------------------------------|---------------------|
+| text     | as it is; `#N/A` is NULL     | as it is; no empty text      | the very characters |
+| decimal  | plain digits                 | a double, maybe 1.2E7        | the double          |
+| boolean  | true or false                | true or false                | true or false       |
+| date     | 2024-01-31                   | 2024-01-31                   | 2024-01-31          |
+| datetime | 2024-01-31T10:20:30.123Z     | …30.000Z or …30.000+0000     | to the second, UTC  |
+| (lookup) | the parent's external id     | the parent's external id     | in lower case       |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from kpcluigi.fields import NULL
+from kpcluigi.reconcile.measures import SECONDS
+from kpcluigi.tables import ColumnType, Table
+
+KEY = " key"
+"""Column of the external id in one form; no field has such a name."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """One column of the chunk files, which is also a path of SOQL.
+
+    Attributes:
+        folds_case: texts that differ in case alone are the same.
+    """
+
+    name: str
+    type: ColumnType | str
+    folds_case: bool = False
+
+    def of_staged(self) -> pl.Expr:
+        """From the text of a chunk file."""
+        text = pl.col(self.name)
+        return self._alike(pl.when((text != NULL) & (text != "")).then(text))
+
+    def of_org(self, prefix: str = "") -> pl.Expr:
+        """From the text of an answer of the org, in a column of this name behind a prefix."""
+        text = pl.col(prefix + self.name)
+        return self._alike(pl.when(text != "").then(text))
+
+    def _alike(self, text: pl.Expr) -> pl.Expr:
+        if self.type == "decimal":
+            return text.cast(pl.Float64).alias(self.name)
+        if self.type == "boolean":
+            return text.str.to_lowercase().fill_null("false").alias(self.name)
+        if self.type == "datetime":
+            return text.str.slice(0, SECONDS).alias(self.name)
+        if self.type == "lookup":
+            text = text.str.strip_chars_end(" ")
+        return (text.str.to_lowercase() if self.folds_case else text).alias(self.name)
+
+
+def fields_alike(table: Table) -> list[Alike]:
+    """Every column of a table's chunk files."""
+    columns = [Alike(column.field, column.type) for column in table.columns.values()]
+    return [*columns, *(Alike(name, "lookup", True) for name in table.lookups.values())]
+
+
+def key_of(table: Table, described: Mapping[str, Mapping[str, Any]]) -> Alike:
+    """The external id, as the org tells records apart by it."""
+    kind = table.columns[table.external_id_column].type
+    exact = bool(described.get(table.external_id, {}).get("caseSensitive"))
+    return Alike(table.external_id, "decimal" if kind == "decimal" else "key", not exact)
+
+
+def staged_alike(frame: pl.DataFrame, key: Alike, fields: Sequence[Alike]) -> pl.DataFrame:
+    """Rows of a chunk file in one form, with their key."""
+    return frame.select(as_key(key.of_staged()), *(field.of_staged() for field in fields))
+
+
+def org_alike(frame: pl.DataFrame, key: Alike, fields: Sequence[Alike]) -> pl.DataFrame:
+    """Records of the org in one form, with their key."""
+    return frame.select(as_key(key.of_org()), *(field.of_org() for field in fields))
+
+
+def as_key(value: pl.Expr) -> pl.Expr:
+    """The column of the keys."""
+    return value.cast(pl.String).str.strip_chars(" ").alias(KEY)
+
+
+def as_texts(record: Mapping[str, Any], fields: Sequence[str]) -> dict[str, str | None]:
+    """A record of a JSON answer as the text that a CSV would have."""
+    found: dict[str, str | None] = {}
+    for path in fields:
+        value: Any = record
+        for part in path.split("."):
+            value = None if value is None else value[part]
+        if isinstance(value, bool):
+            value = "true" if value else "false"
+        found[path] = None if value is None else str(value)
+    return found

@@ -1,0 +1,123 @@
+"""The files that name what differs: `differences/` in a table's folder.
+
+fields.csv.gz          a line for each field that differs, and each row that one side lacks
+send_again.csv.gz      modified and missing rows, as they were sent: what `Repair` sends
+changed_since.csv.gz   rows that were changed in the org after they were loaded, as they were sent
+extra.csv.gz           records of the org that Oracle does not have
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+import polars as pl
+
+from kpcluigi.chunkfile import ChunkWriter, writing
+from kpcluigi.csvframes import header_line
+from kpcluigi.markers import Difference, DifferenceKind
+from kpcluigi.reconcile.alike import Alike, fields_alike
+from kpcluigi.tables import Table
+
+FIRST = 100
+"""Differences that stand in the marker."""
+FIELDS = ("kind", "key", "field", "expected", "found", "changed_at")
+CHANGED_AT = "SystemModstamp"
+RECORD_ID = "Id"
+
+KIND = " kind"
+DIFFERS = "differs "
+"""Before the name of a field: whether it differs."""
+ORG = "org "
+"""Before the name of a column: as the org has it."""
+
+KINDS: tuple[DifferenceKind, ...] = ("missing", "modified", "changed_since", "extra")
+
+
+class Named:
+    """Takes classified rows; the files appear when it is closed, in the place of all earlier ones.
+
+    Attributes:
+        first: the first differences, for the marker.
+        rows: that were named.
+    """
+
+    def __init__(self, folder: Path, table: Table, key: Alike, stack: ExitStack) -> None:
+        self.first: list[Difference] = []
+        self.rows = 0
+        self._folder = folder
+        self._table = table
+        self._key = key
+        self._stack = stack
+        self._writers: dict[str, ChunkWriter] = {}
+        self._columns = [field.name for field in fields_alike(table)]
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def add(self, classified: pl.DataFrame) -> None:
+        """Name the rows of these that differ."""
+        for kind in KINDS:
+            rows = classified.filter(pl.col(KIND) == kind)
+            if not rows.height:
+                continue
+            self.rows += rows.height
+            if kind == "extra":
+                columns = [RECORD_ID, self._key.name, CHANGED_AT]
+                chosen = rows.select(pl.col(ORG + name).alias(name) for name in columns)
+                self._write("extra", tuple(columns), chosen)
+            else:
+                file = "changed_since" if kind == "changed_since" else "send_again"
+                whole = rows.select(pl.col(self._table.fields).fill_null(""))
+                self._write(file, self._table.fields, whole)
+            self._lines(self._told(kind, rows))
+
+    def twins(self, rows: pl.DataFrame) -> None:
+        """Rows that share their external id with a later one: the org can hold only one."""
+        if rows.height:
+            self.rows += rows.height
+            told = {
+                "kind": pl.lit("missing"),
+                "key": pl.col(self._key.name),
+                "field": pl.lit(self._key.name),
+                "expected": pl.lit("a record of its own"),
+                "found": pl.lit("another row of Oracle has the same external id"),
+                "changed_at": pl.lit(None, pl.String),
+            }
+            self._lines(rows.select(**told))
+
+    def close(self) -> None:
+        """End the files."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def _told(self, kind: DifferenceKind, rows: pl.DataFrame) -> pl.DataFrame:
+        """A line per row that one side lacks, a line per differing field of the others."""
+        whose = ORG + self._key.name if kind == "extra" else self._key.name
+        common = {"kind": pl.lit(kind), "key": pl.col(whose)}
+        changed_at = pl.col(ORG + CHANGED_AT)
+        if kind in ("missing", "extra"):
+            nothing = {n: pl.lit(None, pl.String) for n in ("field", "expected", "found")}
+            return rows.select(**common, **nothing, changed_at=changed_at)
+        return pl.concat(
+            rows.filter(DIFFERS + name).select(
+                **common,
+                field=pl.lit(name),
+                expected=pl.col(name),
+                found=pl.col(ORG + name),
+                changed_at=changed_at,
+            )
+            for name in self._columns
+        )
+
+    def _lines(self, lines: pl.DataFrame) -> None:
+        self._write("fields", FIELDS, lines)
+        for line in lines.head(FIRST - len(self.first)).iter_rows(named=True):
+            del line["changed_at"]
+            line["field"] = line["field"] or ""
+            self.first.append(Difference(level=4, **line))
+
+    def _write(self, name: str, columns: tuple[str, ...], rows: pl.DataFrame) -> None:
+        if name not in self._writers:
+            path = self._folder / f"{name}.csv.gz"
+            self._writers[name] = self._stack.enter_context(writing(path, header_line(columns)))
+        self._writers[name].add(rows.select(columns))

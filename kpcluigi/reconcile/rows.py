@@ -1,0 +1,337 @@
+"""Level 4: every row of some ranges, or of all, against what was sent.
+
+Query jobs fetch the org's records. Both sides are dealt out to files by the hash of their key, so
+that each pair of files fits into memory, whatever the size of the table; then pair after pair is
+joined.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import polars as pl
+
+from kpcluigi.csvframes import read_frames
+from kpcluigi.errors import JobFailedError, JobTimeoutError
+from kpcluigi.markers import ComparedRows, Difference
+from kpcluigi.reconcile.aggregates import QUERY_BYTES, Asking, Tell
+from kpcluigi.reconcile.alike import KEY, Alike, as_key, as_texts, fields_alike
+from kpcluigi.reconcile.deal import Deal
+from kpcluigi.reconcile.measures import SECONDS, Measure
+from kpcluigi.reconcile.named import (
+    CHANGED_AT,
+    DIFFERS,
+    KIND,
+    ORG,
+    RECORD_ID,
+    Named,
+)
+from kpcluigi.reconcile.sample import batches
+from kpcluigi.reconcile.spans import Range, Span, grouped, spans_of_jobs
+from kpcluigi.reconcile.staged import CORRECTED, SENT, Sent, StagedTotals
+from kpcluigi.salesforce import (
+    Client,
+    abort_query_job,
+    create_query_job,
+    delete_query_job,
+    download_query_results,
+    wait_for_query_job,
+)
+from kpcluigi.tables import Table
+
+HELD_ROWS = 100_000
+"""Missing and extra rows that are held, to see whether one is the other in another range."""
+ASKED_BY_KEY = 2_000
+"""Missing rows that are looked for by their key, wherever they are."""
+
+_HERE = " here"
+_BLANKED = " blanked"
+_DEAD = " dead"
+ONE_SIDED = ("missing", "extra")
+
+
+@dataclass(frozen=True)
+class QueryRules:
+    """How query jobs are waited for; see `[salesforce]` in luigi.cfg."""
+
+    poll_interval: float
+    poll_interval_max: float
+    job_timeout: float
+
+
+@dataclass
+class Tally:
+    """Rows by what became of them."""
+
+    staged: int = 0
+    salesforce: int = 0
+    identical: int = 0
+    modified: int = 0
+    missing: int = 0
+    extra: int = 0
+    changed_since: int = 0
+    dead_lettered: int = 0
+
+
+class RowComparison:
+    """The rows of a table, as they were sent, against the records of the org.
+
+    Args:
+        sent: the rows as they were sent.
+        ranges: what is compared.
+        measures: what is added up of the staged rows, range by range.
+        key: the external id, as the org tells records apart by it.
+        tell: receives a line and the share done, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        table: Table,
+        sent: Sent,
+        *,
+        ranges: Sequence[Range],
+        measures: Sequence[Measure],
+        key: Alike,
+        rules: QueryRules,
+        tell: Tell,
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._sent = sent
+        self._ranges = ranges
+        self._key = key
+        self._fields = fields_alike(table)
+        self._rules = rules
+        self._tell = tell
+        self._tally = Tally()
+        self._jobs = 0
+        self._rows = sum(one.days.rows for one in ranges)
+        self._held: dict[str, list[pl.DataFrame]] = {kind: [] for kind in ONE_SIDED}
+        self.staged_totals = StagedTotals(table, measures, ranges)
+        """What the chunk files hold of each range, once the rows are compared."""
+
+    def run(self, *, all_rows: bool) -> tuple[ComparedRows, list[Difference]]:
+        """Compare, and name what differs in `differences/`.
+
+        Raises:
+            StagingError: a chunk file is gone, or is not the one that was sent.
+            JobFailedError, JobTimeoutError: the org did not give its records.
+        """
+        started = time.monotonic()
+        folder = self._sent.folder
+        scratch = folder.path / ".rows"
+        self._sent.verify()
+        try:
+            with ExitStack() as stack:
+                self._named = Named(folder.differences, self._table, self._key, stack)
+                for group in grouped(self._ranges):
+                    shutil.rmtree(scratch, ignore_errors=True)
+                    self._compare(group, scratch)
+                self._pair_up()
+                self._named.close()
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        compared = ComparedRows(
+            ranges=[] if all_rows else [str(one.days) for one in self._ranges],
+            **vars(self._tally),
+            query_jobs=self._jobs,
+            seconds=round(time.monotonic() - started, 3),
+            folder=folder.differences.name if self._named.rows else "",
+        )
+        return compared, self._named.first
+
+    def _compare(self, group: Sequence[Range], scratch: Path) -> None:
+        deal = Deal(scratch, sum(one.days.rows for one in group))
+        scratch.mkdir(parents=True)
+        for span in spans_of_jobs(group):
+            self._fetch(span, scratch, deal)
+        self._sent.deal(group, deal, self._key, self.staged_totals)
+        for bucket in range(deal.buckets):
+            self._join(deal, bucket)
+            done = self._tally.staged
+            self._tell(f"{done:,} of {self._rows:,} rows compared", done / max(1, self._rows))
+
+    def _fetch(self, span: Span, scratch: Path, deal: Deal) -> None:
+        """The records of a span, by a query job."""
+        paths = list(dict.fromkeys([RECORD_ID, *(f.name for f in self._fields), CHANGED_AT]))
+        soql = f"SELECT {', '.join(paths)} FROM {self._table.object}{span.where}"
+        self._jobs += 1
+        job = create_query_job(self._client, soql)
+        try:
+            info = wait_for_query_job(
+                self._client,
+                job.id,
+                timeout=self._rules.job_timeout,
+                interval=self._rules.poll_interval,
+                interval_max=self._rules.poll_interval_max,
+                tell=lambda info: self._tell(f"query job {info.id}: {info.records:,} records", 0),
+            )
+        except JobTimeoutError:
+            abort_query_job(self._client, job.id)
+            raise
+        if info.state != "JobComplete":
+            halves = span.halves()
+            if halves is None or "TIMEOUT" not in info.message.upper():
+                raise JobFailedError(f"Query job {job.id} {info.state}: {info.message} ({soql})")
+            for half in halves:
+                self._fetch(half, scratch, deal)
+            return
+        path = scratch / f"{job.id}.csv.gz"
+        records = download_query_results(self._client, job.id, path)
+        if records != info.records:
+            raise JobFailedError(
+                f"Query job {job.id} found {info.records:,} records and gave {records:,}"
+            )
+        for frame in read_frames(path, paths):
+            self._tally.salesforce += frame.height
+            deal.add("org", self._of_org(frame))
+        path.unlink()
+        delete_query_job(self._client, job.id)
+
+    def _join(self, deal: Deal, bucket: int) -> None:
+        """One bucket of each side."""
+        staged = deal.of("staged", bucket)
+        later, dead = deal.of("later", bucket), deal.of("dead", bucket)
+        rows = with_later(self._nothing_staged() if staged is None else staged, later)
+        twins = rows.filter(~pl.col(KEY).is_last_distinct())
+        rows = rows.filter(pl.col(KEY).is_last_distinct())
+        rows = rows.with_columns(
+            is_in(dead).alias(_DEAD), is_in(deal.of("blanked", bucket)).alias(_BLANKED)
+        )
+        org = deal.of("org", bucket)
+        classified = self._classified(rows, self._nothing_in_org() if org is None else org)
+        never_sent = 0
+        if dead is not None:
+            refused = dead.unique().join(rows.select(KEY), on=KEY, how="anti")
+            never_sent = refused.height
+            # A record of such a row is of an earlier load; the dead letter names the row
+            classified = classified.join(refused, on=KEY, how="anti")
+        self._tally.staged += rows.height + twins.height + never_sent
+        self._tally.dead_lettered += never_sent
+        self._tally.missing += twins.height
+        self._named.twins(twins)
+        one_sided = pl.col(KIND).is_in(ONE_SIDED)
+        for kind, held in self._held.items():
+            held.append(classified.filter(pl.col(KIND) == kind))
+        self._settle(classified.filter(~one_sided))
+
+    def _pair_up(self) -> None:
+        """A row may be missing in one range and extra in another, or where nothing was compared."""
+        missing, extra = (pl.concat(held) for held in self._held.values())
+        if 0 < missing.height <= HELD_ROWS and extra.height <= HELD_ROWS:
+            staged = missing.select(self._staged_columns)
+            org = extra.select(self._org_columns)
+            left = staged.join(org, on=KEY, how="anti")
+            if 0 < left.height <= ASKED_BY_KEY:
+                found = self._by_key(left)
+                self._tally.salesforce += found.height
+                org = pl.concat([org, found])
+            missing, extra = self._classified(staged, org), extra.clear()
+        self._settle(missing)
+        self._settle(extra)
+
+    def _by_key(self, staged: pl.DataFrame) -> pl.DataFrame:
+        """Records with the keys of these rows, whatever their day."""
+        asking = Asking(self._client)
+        names = [name.removeprefix(ORG) for name in self._org_columns if name != KEY]
+        select = f"SELECT {', '.join(names)} FROM {self._table.object} WHERE {self._key.name} IN "
+        keys = staged[self._key.name].to_list()
+        records = [
+            as_texts(record, names)
+            for batch in batches(keys, self._key, room=QUERY_BYTES - len(quote(select)))
+            for record in asking.query(f"{select}({', '.join(batch)})")
+        ]
+        return self._of_org(pl.DataFrame(records, schema=dict.fromkeys(names, pl.String)))
+
+    def _classified(self, staged: pl.DataFrame, org: pl.DataFrame) -> pl.DataFrame:
+        """Both sides in one frame, with what became of each row, and which fields differ."""
+        both = staged.with_columns(pl.lit(True).alias(_HERE)).join(
+            org, on=KEY, how="full", coalesce=True
+        )
+        both = both.with_columns(self._differs(f).alias(DIFFERS + f.name) for f in self._fields)
+        any_field = pl.any_horizontal(DIFFERS + f.name for f in self._fields)
+        changed_at = pl.col(ORG + CHANGED_AT).str.slice(0, SECONDS).str.to_datetime(_MOMENT)
+        since = changed_at - self._client.clock_ahead > pl.col(SENT)
+        here, there = pl.col(_HERE).is_not_null(), pl.col(ORG + RECORD_ID).is_not_null()
+        kind = (
+            pl.when(~here).then(pl.lit("extra"))
+            .when(there & ~any_field).then(pl.lit("identical"))
+            .when(pl.col(_DEAD)).then(pl.lit("dead_lettered"))
+            .when(~there).then(pl.lit("missing"))
+            .when(since).then(pl.lit("changed_since"))
+            .otherwise(pl.lit("modified"))
+        )  # fmt: skip
+        return both.with_columns(kind.alias(KIND)).drop(_HERE)
+
+    def _differs(self, field: Alike) -> pl.Expr:
+        here, there = field.of_staged(), field.of_org(ORG)
+        differs = here.ne_missing(there)
+        if field.type == "lookup":
+            differs &= ~(pl.col(_BLANKED).fill_null(False) & there.is_null())
+        return differs
+
+    def _settle(self, classified: pl.DataFrame) -> None:
+        """Count the rows, and name those that differ."""
+        for kind, rows in classified[KIND].value_counts().iter_rows():
+            setattr(self._tally, kind, getattr(self._tally, kind) + rows)
+        self._named.add(classified)
+
+    def _of_org(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Records as the org gave them, under names of their own, with their key."""
+        named = frame.rename({name: ORG + name for name in frame.columns})
+        return named.with_columns(as_key(self._key.of_org(ORG))).select(self._org_columns)
+
+    @property
+    def _org_columns(self) -> list[str]:
+        paths = dict.fromkeys([RECORD_ID, *(f.name for f in self._fields), CHANGED_AT])
+        return [*(ORG + path for path in paths), KEY]
+
+    @property
+    def _staged_columns(self) -> list[str]:
+        return [*self._table.fields, KEY, SENT, _DEAD, _BLANKED]
+
+    def _nothing_in_org(self) -> pl.DataFrame:
+        return pl.DataFrame(schema=dict.fromkeys(self._org_columns, pl.String))
+
+    def _nothing_staged(self) -> pl.DataFrame:
+        texts = dict.fromkeys([*self._table.fields, KEY], pl.String())
+        return pl.DataFrame(schema={**texts, SENT: pl.Datetime("us")})
+
+
+_MOMENT = "%Y-%m-%dT%H:%M:%S"
+
+
+def is_in(keys: pl.DataFrame | None) -> pl.Expr:
+    """Whether a row's key is among these."""
+    if keys is None:
+        return pl.lit(False)
+    return pl.col(KEY).is_in(keys[KEY].implode())
+
+
+def with_later(rows: pl.DataFrame, later: pl.DataFrame | None) -> pl.DataFrame:
+    """The rows as they were sent last: when, and with the values that somebody corrected.
+
+    Args:
+        later: rows that were sent again, oldest first.
+    """
+    if later is None:
+        return rows
+    corrected = later.filter(pl.col(CORRECTED)).unique(KEY, keep="last").drop(CORRECTED)
+    left = rows.join(corrected, on=KEY, how="anti")
+    last = later.group_by(KEY).agg(pl.col(SENT).max().alias("last"))
+    whole = pl.concat([left, corrected.select(rows.columns)])
+    sent = pl.coalesce("last", SENT).alias(SENT)
+    return whole.join(last, on=KEY, how="left").with_columns(sent).drop("last")
+
+
+def all_frames(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Frames of a file that may not be there."""
+    if path.exists():
+        yield from read_frames(path, columns)

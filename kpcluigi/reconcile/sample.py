@@ -1,0 +1,254 @@
+"""Level 3: sampled rows, as Oracle gave them, through the mapping, against the org's, by hashes.
+
+The sample was drawn when the totals were read; see `kpcluigi.oracle.totals`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import quote
+
+import polars as pl
+import pyarrow as pa
+
+from kpcluigi import transform
+from kpcluigi.csvframes import read_frames
+from kpcluigi.markers import Difference, RetrySource, SourceTotals
+from kpcluigi.oracle import Source
+from kpcluigi.oracle.totals import LOB_HEAD
+from kpcluigi.reconcile.aggregates import QUERY_BYTES, Asking
+from kpcluigi.reconcile.alike import (
+    KEY,
+    Alike,
+    as_key,
+    as_texts,
+    fields_alike,
+    org_alike,
+    staged_alike,
+)
+from kpcluigi.reconcile.measures import SECONDS
+from kpcluigi.reconcile.named import CHANGED_AT
+from kpcluigi.staging import TableFolder, read_marker
+
+KEYS = 200
+"""Keys per query at most."""
+SEPARATOR, NOTHING = "|", "-"
+"""Between two values of a hashed row, each of them behind its length; and in the place of NULL."""
+
+_PLACE = " place"
+
+
+@dataclass
+class Sampled:
+    """What became of the sample.
+
+    Attributes:
+        rows: that were compared; those in the dead letter were not.
+        checksum: over all of them as Oracle has them.
+        suspects: rows that differ, as they stand in the chunk file.
+    """
+
+    rows: int
+    checksum: str
+    differences: list[Difference]
+    suspects: pl.DataFrame
+
+
+def sampled_rows(
+    asking: Asking,
+    source: Source,
+    totals: SourceTotals,
+    folder: TableFolder,
+    key: Alike,
+    *,
+    last_sent: datetime,
+) -> Sampled:
+    """Compare every field of every sampled row with the org.
+
+    Args:
+        last_sent: when the last row of the table was sent; what was changed after it was changed by
+            somebody else.
+    """
+    table = source.table
+    fields = [field for field in fields_alike(table) if _is_whole(source, field)]
+    expected = _sent(_converted(source, totals), folder, key, table.fields)
+    alike = staged_alike(expected, key, fields)
+    records = _in_org(asking, table.object, fields, expected[key.name], key)
+    found = org_alike(records, key, fields).with_columns(records[CHANGED_AT])
+    heads = {f.name for f in fields if _is_head(source, f)}
+    there = {row[KEY]: row for row in found.iter_rows(named=True)}
+    checksum = hashlib.sha256()
+    differences: list[Difference] = []
+    suspects: list[int] = []
+    for row in alike.with_row_index(_PLACE).sort(KEY).iter_rows(named=True):
+        digest = _digest(row, fields)
+        checksum.update(digest)
+        record = there.get(row[KEY])
+        if record is not None:
+            for name in heads:
+                record[name] = _head_like(record[name], row[name])
+            if _digest(record, fields) == digest:
+                continue
+        suspects.append(row[_PLACE])
+        differences += _named(row, record, fields, last_sent + asking.client.clock_ahead)
+    return Sampled(
+        rows=alike.height,
+        checksum=checksum.hexdigest() if alike.height else "",
+        differences=differences,
+        suspects=expected[suspects] if suspects else expected.clear(),
+    )
+
+
+def _converted(source: Source, totals: SourceTotals) -> pl.DataFrame:
+    """The sample as its chunk files have it; rows that are rejected are in the dead letter."""
+    table = source.table
+    names = [n for n in table.source_columns if n in source.columns]
+    columns = {}
+    for name in names:
+        values = [row.get(name) for row in totals.sample.values()]
+        columns[name] = _typed(values, source.columns[name].arrow)
+    frame = pl.DataFrame(columns)
+    rows = transform.convert(table, frame, in_utc=source.in_utc, ledger=transform.FitLedger()).rows
+    lines = transform.to_csv(rows)
+    return pl.read_csv(
+        lines, has_header=False, new_columns=list(table.fields), infer_schema=False
+    ) if rows.height else pl.DataFrame(schema=dict.fromkeys(table.fields, pl.String))  # fmt: skip
+
+
+def _typed(values: list[str | None], arrow: pa.DataType) -> pl.Series:
+    """Texts of the sample as the column that a chunk's statement gives."""
+    texts = pl.Series(values, dtype=pl.String)
+    if pa.types.is_decimal(arrow):
+        return texts.cast(pl.Decimal(arrow.precision, arrow.scale))
+    if pa.types.is_timestamp(arrow):
+        seconds = arrow.unit == "s"
+        pattern = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M:%S%.6f"
+        return texts.str.to_datetime(pattern, time_unit="ms" if seconds else "us")
+    if pa.types.is_binary(arrow) or pa.types.is_large_binary(arrow):
+        return texts.str.decode("hex")
+    return texts
+
+
+def _sent(
+    expected: pl.DataFrame, folder: TableFolder, key: Alike, columns: tuple[str, ...]
+) -> pl.DataFrame:
+    """Without the rows of the dead letter; as they were corrected, where they were."""
+
+    def of(frames: Iterator[pl.DataFrame]) -> pl.DataFrame:
+        keys = expected.select(as_key(key.of_staged()))
+        found = [
+            f.with_columns(as_key(key.of_staged())).join(keys, on=KEY, how="semi") for f in frames
+        ]
+        return pl.concat(found) if found else pl.DataFrame()
+
+    for attempt in folder.attempts:
+        source = read_marker(folder.retry_source(attempt), RetrySource)
+        if source is None or not source.corrected:
+            continue
+        corrected = of(read_frames(folder.retry_file(attempt), columns))
+        if corrected.height:
+            left = expected.with_columns(as_key(key.of_staged())).join(
+                corrected, on=KEY, how="anti"
+            )
+            expected = pl.concat([left, corrected]).drop(KEY)
+    for path in folder.settled_dead_letters:
+        dead = of(read_frames(path, [key.name]))
+        if dead.height:
+            left = expected.with_columns(as_key(key.of_staged())).join(dead, on=KEY, how="anti")
+            expected = left.drop(KEY)
+    return expected
+
+
+def _is_whole(source: Source, field: Alike) -> bool:
+    """Whether the sample shows the field at all: of BLOBs it does not."""
+    column = _column(source, field)
+    return column is None or not pa.types.is_large_binary(source.columns[column].arrow)
+
+
+def _is_head(source: Source, field: Alike) -> bool:
+    column = _column(source, field)
+    return column is not None and pa.types.is_large_string(source.columns[column].arrow)
+
+
+def _column(source: Source, field: Alike) -> str | None:
+    return next((n for n, c in source.table.columns.items() if c.field == field.name), None)
+
+
+def _head_like(value: str | None, head: str | None) -> str | None:
+    """A long text cut as the sample cut it: its line ends may have been two characters."""
+    if value is None or head is None or len(head) < LOB_HEAD - head.count("\n"):
+        return value
+    return value[: len(head)]
+
+
+def _in_org(
+    asking: Asking, sobject: str, fields: list[Alike], keys: pl.Series, key: Alike
+) -> pl.DataFrame:
+    names = list(dict.fromkeys([key.name, *(field.name for field in fields), CHANGED_AT]))
+    select = f"SELECT {', '.join(names)} FROM {sobject} WHERE {key.name} IN "
+    records: list[dict[str, str | None]] = []
+    for batch in batches([str(k) for k in keys], key, room=QUERY_BYTES - len(quote(select))):
+        for record in asking.query(f"{select}({', '.join(batch)})"):
+            records.append(as_texts(record, names))
+    return pl.DataFrame(records, schema=dict.fromkeys(names, pl.String))
+
+
+def batches(keys: list[str], key: Alike, *, room: int) -> Iterator[list[str]]:
+    """Keys as SOQL literals, as many as one query can ask for."""
+    batch: list[str] = []
+    size = 0
+    for text in keys:
+        literal = literal_of(text, key)
+        length = len(quote(literal)) + 3
+        if batch and (len(batch) == KEYS or size + length > max(room, 1000)):
+            yield batch
+            batch, size = [], 0
+        batch.append(literal)
+        size += length
+    if batch:
+        yield batch
+
+
+def literal_of(text: str, key: Alike) -> str:
+    """A key in SOQL."""
+    if key.type == "decimal":
+        return text
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"'{escaped}'"
+
+
+def _digest(row: Mapping[str, object], fields: list[Alike]) -> bytes:
+    values = [_shown(row[field.name]) for field in fields]
+    text = SEPARATOR.join(NOTHING if v is None else f"{len(v)}:{v}" for v in values)
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _named(
+    row: Mapping[str, object],
+    record: Mapping[str, object] | None,
+    fields: list[Alike],
+    last_sent: datetime,
+) -> list[Difference]:
+    key = str(row[KEY])
+    if record is None:
+        return [Difference(level=3, kind="missing", key=key)]
+    changed_at = datetime.fromisoformat(f"{str(record[CHANGED_AT])[:SECONDS]}+00:00")
+    return [
+        Difference(
+            level=3,
+            kind="changed_since" if changed_at > last_sent else "modified",
+            key=key,
+            field=field.name,
+            expected=_shown(row[field.name]),
+            found=_shown(record[field.name]),
+        )
+        for field in fields
+        if row[field.name] != record[field.name]
+    ]
+
+
+def _shown(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,207 @@
+"""The rows of a table as they were sent: its chunk files, and what was sent again since."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+
+from kpcluigi.csvframes import read_frames
+from kpcluigi.errors import StagingError
+from kpcluigi.fields import NULL
+from kpcluigi.load import Standing
+from kpcluigi.markers import JobOutcome, LoadResult, RepairResult, RetryResult, RetrySource
+from kpcluigi.reconcile.alike import Alike, as_key
+from kpcluigi.reconcile.deal import Deal
+from kpcluigi.reconcile.measures import SECONDS, Aggregates, Measure, Value, merged
+from kpcluigi.reconcile.spans import Partition, Range
+from kpcluigi.staging import TableFolder, read_marker
+from kpcluigi.tables import Table
+
+SENT = " sent"
+"""Column: when all of the file was in the org, in UTC."""
+CORRECTED = " corrected"
+"""Column: whether somebody corrected the row before it was sent again."""
+_MOST_DIGITS = 38
+
+
+class Sent:
+    """What was sent of a table.
+
+    Args:
+        file_of: where the file of a chunk lies; None where it is gone.
+    """
+
+    def __init__(
+        self,
+        folder: TableFolder,
+        table: Table,
+        loads: Standing,
+        file_of: Callable[[int], Path | None],
+    ) -> None:
+        self.folder = folder
+        self._table = table
+        self._loads = loads
+        self._file_of = file_of
+
+    def missing_files(self) -> list[int]:
+        """Chunks whose rows can no longer be looked up."""
+        return [load.n for load in self._loads.finished if self._file_of(load.n) is None]
+
+    def last_sent(self) -> datetime:
+        """When the last row was in the org."""
+        ends = [sent_at(load.jobs, load.written_at) for load in self._loads.finished]
+        return max([*ends, *(when for _, when, _ in self._later())], default=datetime.now(UTC))
+
+    def verify(self) -> None:
+        """Raises `StagingError` unless each chunk file is, byte for byte, the one that was sent."""
+        for load in self._loads.finished:
+            path = self._path(load)
+            with path.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found != load.chunk_sha256:
+                raise StagingError(
+                    f"{path} is not the file that was sent (sha256 {found[:12]}…, sent was "
+                    f"{load.chunk_sha256[:12]}…): its rows cannot be compared; restore it from a "
+                    f"backup"
+                )
+
+    def deal(self, ranges: Sequence[Range], deal: Deal, key: Alike, totals: StagedTotals) -> None:
+        """Deal out the rows of these ranges, and those that were sent again, died or lost a parent.
+
+        Args:
+            totals: receives the rows of the chunk files.
+        """
+        fields = self._table.fields
+        within = Within(Partition.of(self._table), ranges)
+        as_staged = as_key(key.of_staged())
+        for load in self._loads.finished:
+            sent = _moment(sent_at(load.jobs, load.written_at)).alias(SENT)
+            for frame in read_frames(self._path(load), fields):
+                rows, places = within.of(frame)
+                totals.add(rows, [ranges[i] for i in places])
+                deal.add("staged", rows.with_columns(as_staged, sent))
+        for path, when, corrected in self._later():
+            known = _moment(when).alias(SENT), pl.lit(corrected).alias(CORRECTED)
+            for frame in read_frames(path, fields):
+                rows, _ = within.of(frame)
+                deal.add("later", rows.with_columns(as_staged, *known))
+        for side, paths in (
+            ("dead", self.folder.settled_dead_letters),
+            ("blanked", self.folder.blanked_files),
+        ):
+            for path in paths:
+                for frame in read_frames(path, fields):
+                    rows, _ = within.of(frame)
+                    deal.add(side, rows.select(as_staged))
+
+    def _path(self, load: LoadResult) -> Path:
+        path = self._file_of(load.n)
+        if path is None:
+            raise StagingError(f"the file of chunk {load.n} is gone: it was deleted once loaded")
+        return path
+
+    def _later(self) -> Iterator[tuple[Path, datetime, bool]]:
+        """Files of rows that were sent again, when, and whether somebody corrected them."""
+        found: list[tuple[Path, datetime, bool]] = []
+        for attempt in self.folder.attempts:
+            source = read_marker(self.folder.retry_source(attempt), RetrySource)
+            result = read_marker(self.folder.retry_result(attempt), RetryResult)
+            if source is not None and result is not None:
+                when = sent_at(result.jobs, result.written_at)
+                found.append((self.folder.retry_file(attempt), when, bool(source.corrected)))
+        for attempt in self.folder.repaired:
+            repaired = read_marker(self.folder.repair_result(attempt), RepairResult)
+            if repaired is not None:
+                when = sent_at(repaired.jobs, repaired.written_at)
+                found.append((self.folder.repair_file(attempt), when, False))
+        yield from sorted(found, key=lambda one: one[1])
+
+
+def sent_at(jobs: Sequence[JobOutcome], written_at: datetime) -> datetime:
+    """When the last of the jobs was seen to have ended."""
+    ended = [job.ended_at for job in jobs if job.ended_at is not None]
+    return max(ended, default=written_at)
+
+
+def _moment(when: datetime) -> pl.Expr:
+    return pl.lit(when.replace(tzinfo=None)).cast(pl.Datetime("us"))
+
+
+class Within:
+    """Finds the rows of some ranges by the field of the partition column."""
+
+    def __init__(self, partition: Partition | None, ranges: Sequence[Range]) -> None:
+        self._partition = partition
+        spans = [one.span for one in ranges]
+        self._size = 10 if partition is not None and partition.zone is None else SECONDS
+        self._lows = pl.Series([_text(span.low) for span in spans], dtype=pl.String)
+        self._highs = pl.Series([_text(span.high) for span in spans], dtype=pl.String)
+
+    def of(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+        """The rows that lie in a range, and the place of that range among them."""
+        if self._partition is None:
+            return frame, pl.Series([0] * frame.height, dtype=pl.Int64)
+        moments = frame[self._partition.field].str.slice(0, self._size).fill_null("")
+        places = self._lows.search_sorted(moments, side="right").cast(pl.Int64) - 1
+        inside = (places >= 0) & (moments < self._highs.gather(places.clip(0)))
+        return frame.filter(inside), places.filter(inside)
+
+
+def _text(moment: object) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S}" if isinstance(moment, datetime) else f"{moment}"
+
+
+class StagedTotals:
+    """What the chunk files hold of each range, by the same measures as the org is asked for."""
+
+    def __init__(self, table: Table, measures: Sequence[Measure], ranges: Sequence[Range]) -> None:
+        self._measures = [m for m in measures if m.what != "avg"]
+        self._table = table
+        self._found: dict[str, list[Aggregates]] = {str(one.days): [] for one in ranges}
+
+    def add(self, rows: pl.DataFrame, ranges: Sequence[Range]) -> None:
+        """Add rows, each with the range that it lies in."""
+        if not rows.height:
+            return
+        names = pl.Series("range", [str(one.days) for one in ranges], dtype=pl.String)
+        grouped = (
+            rows.with_columns(names)
+            .group_by("range")
+            .agg(
+                pl.len().alias("rows"),
+                *(self._added(m).alias(f"v{i}") for i, m in enumerate(self._measures)),
+            )
+        )
+        for row in grouped.iter_rows(named=True):
+            values = {m: _value(m, row[f"v{i}"]) for i, m in enumerate(self._measures)}
+            self._found[row["range"]].append(Aggregates(row["rows"], values))
+
+    def of(self, one: Range) -> Aggregates:
+        """Of one range."""
+        return merged(self._found[str(one.days)], self._measures)
+
+    def _added(self, measure: Measure) -> pl.Expr:
+        text = pl.col(measure.target(self._table))
+        there: pl.Expr = pl.when((text != NULL) & (text != "")).then(text)
+        if measure.kind == "number":
+            there = there.cast(pl.Decimal(_MOST_DIGITS, measure.scale))
+        match measure.what:
+            case "sum":
+                return there.sum()
+            case "min":
+                return there.min()
+            case "max":
+                return there.max()
+            case _:
+                return there.count()
+
+
+def _value(measure: Measure, found: object) -> Value | None:
+    if found is None or isinstance(found, int | Decimal):
+        return found
+    return measure.of_staged(str(found))

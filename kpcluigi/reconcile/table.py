@@ -1,0 +1,344 @@
+"""A table of a full run: all levels, and the verdict that follows from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpcluigi.errors import JobFailedError, SalesforceError, StagingError
+from kpcluigi.load import Standing
+from kpcluigi.markers import (
+    ComparedRows,
+    Difference,
+    Plan,
+    Reconciled,
+    SourceTotals,
+)
+from kpcluigi.oracle import Window
+from kpcluigi.oracle.source import source_of
+from kpcluigi.reconcile.aggregates import (
+    TIMEOUT,
+    Asking,
+    Compared,
+    OrgAggregates,
+    Tell,
+    compare,
+    unsure_sums,
+)
+from kpcluigi.reconcile.alike import key_of
+from kpcluigi.reconcile.expected import KnownRows, expected
+from kpcluigi.reconcile.ledger import marker
+from kpcluigi.reconcile.measures import measures_of
+from kpcluigi.reconcile.rows import QueryRules, RowComparison
+from kpcluigi.reconcile.sample import Sampled, sampled_rows
+from kpcluigi.reconcile.spans import Days, Partition, Range, Span, days_of, spans_of_jobs
+from kpcluigi.reconcile.staged import Sent, Within
+from kpcluigi.reconcile.verdict import Findings
+from kpcluigi.salesforce import (
+    Client,
+    create_query_job,
+    delete_query_job,
+    describe,
+    limits,
+    wait_for_query_job,
+)
+from kpcluigi.staging import TableFolder
+from kpcluigi.tables import Table
+
+UNFILTERED = 1_000_000
+"""Rows of an object up to which it is asked for its numbers without a filter."""
+EXPLAINED = 100_000
+"""Rows from which on it matters whether the field of the ranges is indexed."""
+RECORD_BYTES = 500
+"""Of a record in a query job's results, about."""
+RESERVE = 0.03
+"""Share of the daily query jobs that is left to the org's other users."""
+NAMED = 100
+"""Differences in the marker."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What a reconciliation compares, and by what.
+
+    Attributes:
+        file_of: where the file of a chunk lies; None where it is gone.
+        full: compare every row, whether or not anything else differs.
+    """
+
+    client: Client
+    table: Table
+    window: Window
+    plan: Plan
+    totals: SourceTotals
+    loads: Standing
+    folder: TableFolder
+    file_of: Callable[[int], Path | None]
+    rules: QueryRules
+    full: bool
+    tell: Tell
+
+
+def reconcile_table(ends: Ends) -> Reconciled:
+    """Compare a table on all levels.
+
+    PASS: everything agrees. EXCEPTIONS: what does not is dead-lettered, or was changed in the org
+    after it was loaded. FAIL: anything else, or something that could not be compared.
+
+    Raises:
+        SalesforceError: the org refused, or did not answer.
+    """
+    return _Reconciliation(ends).run()
+
+
+class _Reconciliation:
+    """One table, level after level."""
+
+    def __init__(self, ends: Ends) -> None:
+        table, totals = ends.table, ends.totals
+        columns = totals.columns or ends.plan.columns
+        if not columns:
+            raise StagingError(
+                f"{ends.folder.source_totals} is of an earlier version and lacks what a comparison "
+                f"needs; remove it and run the same command again: it is read anew"
+            )
+        self._ends = ends
+        self._started = time.monotonic()
+        self._asking = Asking(ends.client)
+        self._source = source_of(columns, owner=ends.plan.owner, table=table, window=ends.window)
+        self._asking.requests += 1
+        described = describe(ends.client, table.object)
+        self._measures, self._not_checked = measures_of(table, self._source, described)
+        self._key = key_of(table, described)
+        self._sent = Sent(ends.folder, table, ends.loads, ends.file_of)
+        self._partition = Partition.of(table)
+        self._ranges = self._cut()
+        self._notes: list[str] = []
+
+    def run(self) -> Reconciled:
+        ends = self._ends
+        compared = self._by_range()
+        counted_by, in_org = self._count(compared)
+        sampled = self._sample()
+        suspects = self._ranges_of(sampled)
+        differing = [one for one in compared if one.differs or str(one.days) in suspects]
+        rows, named, contradictions = self._compare_rows(differing)
+        findings = Findings(
+            table=ends.table,
+            compared=compared,
+            counted_by=counted_by,
+            in_org=in_org,
+            sampled=sampled,
+            suspects=suspects,
+            rows=rows,
+            looked_up={str(one.days) for one in differing} if rows else set(),
+            contradictions=contradictions,
+            asked_for_rows=ends.full,
+        )
+        checks = findings.checks(ends.plan, ends.totals, ends.loads)
+        differences = [d for one in compared for d in one.differences]
+        result = marker(
+            ends.table, ends.plan, ends.totals, ends.loads, in_org=in_org, checks=checks
+        )
+        return result.model_copy(
+            update={
+                "counted_by": counted_by,
+                "ranges": [findings.range_of(one) for one in compared],
+                "sampled": sampled.rows,
+                "sample_checksum": sampled.checksum,
+                "rows": rows,
+                "differences": [*named, *sampled.differences, *differences][:NAMED],
+                "accepted": findings.accepted(ends.loads),
+                "not_checked": [*self._not_checked, *unsure_sums(compared)],
+                "notes": [*result.notes, *self._notes],
+                "requests": self._asking.requests,
+                "seconds": round(time.monotonic() - self._started, 3),
+            }
+        )
+
+    # -- levels 1, 2 and 5
+
+    def _cut(self) -> list[Range]:
+        window, totals = self._ends.window, self._ends.totals
+        if self._partition is None:
+            return [Range(Days(window.start, window.end, tuple(totals.ranges)), Span(""))]
+        units = {m.column: m.unit for m in self._measures if m.what == "sum"}
+        return [
+            Range(days, self._partition.span(days.start, days.end))
+            for days in days_of(window, totals.ranges, units=units)
+        ]
+
+    def _by_range(self) -> list[Compared]:
+        ends = self._ends
+        self._say_whether_indexed()
+        known = KnownRows.of(ends.folder, ends.table, self._measures)
+        measures = self._measures
+        if self._partition is None and ends.totals.rows > UNFILTERED:
+            measures = []
+            self._not_checked.append(
+                f"sums and extremes: {ends.table.partition_column} is not mapped, and "
+                f"{ends.totals.rows:,} rows are too many to be asked for at once; map it as a date "
+                f"or datetime, or compare every row with --full"
+            )
+        org = OrgAggregates(self._asking, ends.table.object, measures)
+        compared: list[Compared] = []
+        for i, one in enumerate(self._ranges):
+            should = expected(one.days, measures, known)
+            ends.tell(f"range {i + 1} of {len(self._ranges)}", i / len(self._ranges))
+            if not measures and one.span.where == "":
+                compared.append(Compared(one, should, should.aggregates, []))
+                continue
+            try:
+                compared.append(compare(one, should, org.of(one.span)))
+            except SalesforceError as error:
+                if error.code != TIMEOUT:
+                    raise
+                self._not_checked.append(f"counts and sums of {one.days}: {error}")
+                compared.append(Compared(one, should, None, []))
+        return compared
+
+    def _say_whether_indexed(self) -> None:
+        """A field without an index makes each range as slow as the whole object."""
+        ends = self._ends
+        if self._partition is None or ends.totals.rows < EXPLAINED:
+            return
+        field = self._partition.field
+        try:
+            plans = self._asking.explain(
+                f"SELECT Id FROM {ends.table.object}{self._ranges[0].span.where}"
+            )
+        except SalesforceError as error:
+            self._notes.append(f"whether {field} is indexed could not be asked: {error}")
+            return
+        if plans and plans[0]["leadingOperationType"] == "TableScan" and len(self._ranges) > 1:
+            self._notes.append(
+                f"{field} should be indexed and is not: each of the {len(self._ranges)} ranges "
+                f"reads all of {ends.table.object}. Ask Salesforce support for a custom index on it"
+            )
+
+    def _count(self, compared: list[Compared]) -> tuple[str, int]:
+        """How the org was counted and why so, and its rows."""
+        table = self._ends.table
+        by_job = table.count_by == "query_job" or self._partition is None
+        why = "as tables.toml says" if table.count_by != "auto" else ""
+        if not by_job and all(one.found is not None for one in compared):
+            field = self._partition.field if self._partition else ""
+            count = len(compared)
+            ranges = f"{count} range{'' if count == 1 else 's'} of {field}"
+            found = sum(one.found.rows for one in compared if one.found)
+            return f"{ranges}{', ' if why else ''}{why}", found
+        if not why:
+            why = (
+                f"{table.partition_column} is not mapped as a date"
+                if self._partition is None
+                else "the org did not count every range in time"
+            )
+        low, high = self._ranges[0].span, self._ranges[-1].span
+        span = Span(low.field, low.low, high.high)
+        return f"a query job: {why}", self._count_by_job(span)
+
+    def _count_by_job(self, span: Span) -> int:
+        ends = self._ends
+        job = create_query_job(ends.client, f"SELECT Id FROM {ends.table.object}{span.where}")
+        info = wait_for_query_job(
+            ends.client,
+            job.id,
+            timeout=ends.rules.job_timeout,
+            interval=ends.rules.poll_interval,
+            interval_max=ends.rules.poll_interval_max,
+            tell=lambda info: ends.tell(f"query job {info.id}: {info.records:,} records", 0),
+        )
+        if info.state != "JobComplete":
+            raise JobFailedError(f"Query job {job.id} {info.state}: {info.message}")
+        delete_query_job(ends.client, job.id)
+        return info.records
+
+    # -- level 3
+
+    def _sample(self) -> Sampled:
+        ends = self._ends
+        ends.tell(f"{len(ends.totals.sample):,} sampled rows", 0)
+        return sampled_rows(
+            self._asking,
+            self._source,
+            ends.totals,
+            ends.folder,
+            self._key,
+            last_sent=self._sent.last_sent(),
+        )
+
+    def _ranges_of(self, sampled: Sampled) -> set[str]:
+        """The ranges that hold sampled rows that differ."""
+        if not sampled.suspects.height:
+            return set()
+        _, places = Within(self._partition, self._ranges).of(sampled.suspects)
+        return {str(self._ranges[i].days) for i in places}
+
+    # -- level 4
+
+    def _compare_rows(
+        self, differing: list[Compared]
+    ) -> tuple[ComparedRows | None, list[Difference], list[str]]:
+        """The rows of what differs, or of everything; and where Oracle contradicts what was sent.
+
+        None where nothing is to be compared, or cannot be: why stands in `not_checked` then.
+        """
+        ends = self._ends
+        ranges = self._ranges if ends.full else [one.range for one in differing]
+        if not ranges:
+            return None, [], []
+        reason = self._why_not(ranges)
+        if reason:
+            self._not_checked.append(f"rows: {reason}")
+            return None, [], []
+        comparison = RowComparison(
+            ends.client,
+            ends.table,
+            self._sent,
+            ranges=ranges,
+            measures=self._measures,
+            key=self._key,
+            rules=ends.rules,
+            tell=ends.tell,
+        )
+        rows, named = comparison.run(all_rows=ends.full)
+        refused = KnownRows.rejected(ends.folder, ends.table, self._measures)
+        contradictions: list[str] = []
+        for one in differing:
+            should = expected(one.days, self._measures, refused)
+            staged = compare(one.range, should, comparison.staged_totals.of(one.range))
+            contradictions += [
+                f"{d.range}: {d.field or 'rows'} {d.measure}: Oracle {d.expected}, sent {d.found}"
+                for d in staged.differences
+            ]
+        return rows, named, contradictions
+
+    def _why_not(self, ranges: list[Range]) -> str:
+        """Why rows cannot be compared; empty where they can."""
+        if gone := self._sent.missing_files():
+            shown = ", ".join(map(str, gone[:5])) + ("" if len(gone) <= 5 else ", …")
+            return (
+                f"the files of {len(gone)} chunks ({shown}) were deleted after their load, as "
+                f"`after_load` under [staging] says"
+            )
+        left = limits(self._ends.client)
+        self._asking.requests += 1
+        jobs = sum(1 for _ in spans_of_jobs(ranges))
+        megabytes = sum(one.days.rows for one in ranges) * RECORD_BYTES / 1e6
+        for name, needed, what in (
+            ("DailyBulkV2QueryJobs", jobs, "query jobs"),
+            ("DailyBulkV2QueryFileStorageMB", megabytes, "MB of query results"),
+        ):
+            allowance = left.get(name)
+            if allowance is None:
+                continue
+            spare = allowance["Remaining"] - RESERVE * allowance["Max"]
+            if needed > spare:
+                return (
+                    f"they need about {needed:,.0f} {what}, and the org has "
+                    f"{allowance['Remaining']:,} left of its {allowance['Max']:,} in 24 hours; run "
+                    f"the same command again later"
+                )
+        return ""
