@@ -86,6 +86,25 @@ class Days:
     def rows(self) -> int:
         return sum(day.rows for day in self.totals)
 
+    def halves(self) -> tuple[Days, Days] | None:
+        """Two runs of days with about as many rows; None of a single day."""
+        if len(self.totals) < 2:
+            return None
+        seen, middle = 0, 1
+        for i, day in enumerate(self.totals[:-1], 1):
+            seen, middle = seen + day.rows, i
+            if 2 * seen >= self.rows:
+                break
+        second = date.fromisoformat(self.totals[middle].day)
+        return (
+            Days(self.start, second - timedelta(days=1), self.totals[:middle]),
+            Days(second, self.end, self.totals[middle:]),
+        )
+
+    def only(self, day: date) -> Days:
+        """One of its days."""
+        return Days(day, day, tuple(t for t in self.totals if t.day == str(day)))
+
     def __str__(self) -> str:
         return f"{self.start}" if self.start == self.end else f"{self.start}..{self.end}"
 
@@ -198,3 +217,12 @@ def _runs(
         run.append(one)
     if run:
         yield run
+
+
+def distinct(ranges: Sequence[Range]) -> list[Range]:
+    """In the order of their days, and none that lies within another."""
+    found: list[Range] = []
+    for one in sorted(ranges, key=lambda r: (r.days.start, -r.days.end.toordinal())):
+        if not found or one.days.end > found[-1].days.end:
+            found.append(one)
+    return found

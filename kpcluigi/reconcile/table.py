@@ -33,8 +33,8 @@ from kpcluigi.reconcile.ledger import marker
 from kpcluigi.reconcile.measures import measures_of
 from kpcluigi.reconcile.rows import QueryRules, RowComparison
 from kpcluigi.reconcile.sample import Sampled, sampled_rows
-from kpcluigi.reconcile.spans import Days, Partition, Range, Span, days_of, spans_of_jobs
-from kpcluigi.reconcile.staged import Sent, Within
+from kpcluigi.reconcile.spans import Days, Partition, Range, Span, days_of, distinct, spans_of_jobs
+from kpcluigi.reconcile.staged import Sent
 from kpcluigi.reconcile.verdict import Findings
 from kpcluigi.salesforce import (
     Client,
@@ -55,6 +55,8 @@ RECORD_BYTES = 500
 """Of a record in a query job's results, about."""
 RESERVE = 0.03
 """Share of the daily query jobs that is left to the org's other users."""
+NARROWING = 60
+"""Queries that may be spent to find the days in which a range differs."""
 NAMED = 100
 """Differences in the marker."""
 
@@ -115,6 +117,11 @@ class _Reconciliation:
         self._sent = Sent(ends.folder, table, ends.loads, ends.file_of)
         self._partition = Partition.of(table)
         self._ranges = self._cut()
+        too_many = self._partition is None and totals.rows > UNFILTERED
+        self._asked = [] if too_many else self._measures
+        self._known = KnownRows.of(ends.folder, table, self._asked)
+        self._org = OrgAggregates(self._asking, table.object, self._asked)
+        self._narrowing = NARROWING
         self._notes: list[str] = []
 
     def run(self) -> Reconciled:
@@ -122,18 +129,18 @@ class _Reconciliation:
         compared = self._by_range()
         counted_by, in_org = self._count(compared)
         sampled = self._sample()
-        suspects = self._ranges_of(sampled)
-        differing = [one for one in compared if one.differs or str(one.days) in suspects]
-        rows, named, contradictions = self._compare_rows(differing)
+        suspects = self._days_of(sampled)
+        differing = [one for one in compared if one.differs]
+        rows, named, contradictions = self._compare_rows(
+            [piece for one in differing for piece in self._narrowed(one)], suspects
+        )
         findings = Findings(
             table=ends.table,
             compared=compared,
             counted_by=counted_by,
             in_org=in_org,
             sampled=sampled,
-            suspects=suspects,
             rows=rows,
-            looked_up={str(one.days) for one in differing} if rows else set(),
             contradictions=contradictions,
             asked_for_rows=ends.full,
         )
@@ -173,31 +180,29 @@ class _Reconciliation:
     def _by_range(self) -> list[Compared]:
         ends = self._ends
         self._say_whether_indexed()
-        known = KnownRows.of(ends.folder, ends.table, self._measures)
-        measures = self._measures
-        if self._partition is None and ends.totals.rows > UNFILTERED:
-            measures = []
+        if not self._asked:
             self._not_checked.append(
                 f"sums and extremes: {ends.table.partition_column} is not mapped, and "
                 f"{ends.totals.rows:,} rows are too many to be asked for at once; map it as a date "
                 f"or datetime, or compare every row with --full"
             )
-        org = OrgAggregates(self._asking, ends.table.object, measures)
+            return []
         compared: list[Compared] = []
         for i, one in enumerate(self._ranges):
-            should = expected(one.days, measures, known)
             ends.tell(f"range {i + 1} of {len(self._ranges)}", i / len(self._ranges))
-            if not measures and one.span.where == "":
-                compared.append(Compared(one, should, should.aggregates, []))
-                continue
-            try:
-                compared.append(compare(one, should, org.of(one.span)))
-            except SalesforceError as error:
-                if error.code != TIMEOUT:
-                    raise
-                self._not_checked.append(f"counts and sums of {one.days}: {error}")
-                compared.append(Compared(one, should, None, []))
+            compared.append(self._ask(one))
         return compared
+
+    def _ask(self, one: Range) -> Compared:
+        """A range against the org; without an answer where it took the org too long."""
+        should = expected(one.days, self._asked, self._known)
+        try:
+            return compare(one, should, self._org.of(one.span))
+        except SalesforceError as error:
+            if error.code != TIMEOUT:
+                raise
+            self._not_checked.append(f"counts and sums of {one.days}: {error}")
+            return Compared(one, should, None, [])
 
     def _say_whether_indexed(self) -> None:
         """A field without an index makes each range as slow as the whole object."""
@@ -269,24 +274,49 @@ class _Reconciliation:
             last_sent=self._sent.last_sent(),
         )
 
-    def _ranges_of(self, sampled: Sampled) -> set[str]:
-        """The ranges that hold sampled rows that differ."""
+    def _days_of(self, sampled: Sampled) -> list[Range]:
+        """The days of the sampled rows that differ."""
         if not sampled.suspects.height:
-            return set()
-        _, places = Within(self._partition, self._ranges).of(sampled.suspects)
-        return {str(self._ranges[i].days) for i in places}
+            return []
+        if self._partition is None:
+            return self._ranges
+        texts = sampled.suspects[self._partition.field]
+        days = {day for text in texts if (day := self._partition.day_of(text or "")) is not None}
+        return [
+            Range(one.days.only(day), self._partition.span(day, day))
+            for day in sorted(days)
+            for one in self._ranges
+            if one.days.start <= day <= one.days.end
+        ]
 
     # -- level 4
 
+    def _narrowed(self, one: Compared) -> list[Compared]:
+        """The days of a range in which something differs, as far as a few more queries tell."""
+        halves = one.days.halves()
+        if self._partition is None or one.found is None or halves is None:
+            return [one]
+        if self._narrowing < len(halves):
+            return [one]
+        self._narrowing -= len(halves)
+        found: list[Compared] = []
+        for days in halves:
+            piece = Range(days, self._partition.span(days.start, days.end))
+            compared = self._ask(piece)
+            if compared.differs:
+                found += self._narrowed(compared)
+        return found or [one]
+
     def _compare_rows(
-        self, differing: list[Compared]
+        self, differing: list[Compared], suspects: list[Range]
     ) -> tuple[ComparedRows | None, list[Difference], list[str]]:
         """The rows of what differs, or of everything; and where Oracle contradicts what was sent.
 
         None where nothing is to be compared, or cannot be: why stands in `not_checked` then.
         """
         ends = self._ends
-        ranges = self._ranges if ends.full else [one.range for one in differing]
+        pieces = distinct([*(one.range for one in differing), *suspects])
+        ranges = self._ranges if ends.full else pieces
         if not ranges:
             return None, [], []
         reason = self._why_not(ranges)
@@ -306,9 +336,9 @@ class _Reconciliation:
         rows, named = comparison.run(all_rows=ends.full)
         refused = KnownRows.rejected(ends.folder, ends.table, self._measures)
         contradictions: list[str] = []
-        for one in differing:
+        for one in ranges if differing else []:
             should = expected(one.days, self._measures, refused)
-            staged = compare(one.range, should, comparison.staged_totals.of(one.range))
+            staged = compare(one, should, comparison.staged_totals.of(one))
             contradictions += [
                 f"{d.range}: {d.field or 'rows'} {d.measure}: Oracle {d.expected}, sent {d.found}"
                 for d in staged.differences

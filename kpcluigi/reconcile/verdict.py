@@ -29,7 +29,6 @@ from kpcluigi.reconcile.sample import Sampled
 from kpcluigi.tables import Table
 
 DEAD = "dead_lettered"
-WORST: tuple[Verdict, ...] = ("FAIL", "EXCEPTIONS", "PASS")
 
 
 @dataclass
@@ -37,8 +36,7 @@ class Findings:
     """What was found on all levels.
 
     Attributes:
-        suspects: ranges with sampled rows that differ.
-        looked_up: ranges that differ and whose rows were compared.
+        rows: of all that differ; None where nothing does, or they could not be compared.
         contradictions: where what was sent is not what Oracle's totals say.
         asked_for_rows: every row was to be compared.
     """
@@ -48,9 +46,7 @@ class Findings:
     counted_by: str
     in_org: int
     sampled: Sampled
-    suspects: set[str]
     rows: ComparedRows | None
-    looked_up: set[str]
     contradictions: list[str]
     asked_for_rows: bool
 
@@ -85,7 +81,7 @@ class Findings:
             end=one.days.end,
             source=one.days.rows,
             salesforce=one.found.rows if one.found else 0,
-            verdict=self._verdict_of(one) if one.differs else "PASS",
+            verdict=self._explained if one.differs else "PASS",
         )
 
     @property
@@ -100,11 +96,10 @@ class Findings:
             return "EXCEPTIONS"
         return "PASS"
 
-    def _verdict_of(self, one: Compared) -> Verdict:
-        """Of a range that differs."""
-        name = str(one.days)
-        contradicted = any(text.startswith(f"{name}: ") for text in self.contradictions)
-        if name not in self.looked_up or contradicted:
+    @property
+    def _explained(self) -> Verdict:
+        """Of whatever differs: what became of its rows, where these are known."""
+        if self.rows is None or self.contradictions:
             return "FAIL"
         return self._rows_verdict
 
@@ -115,7 +110,7 @@ class Findings:
         )
         if not differing:
             return check
-        verdict = worst(self._verdict_of(one) for one in differing)
+        verdict = self._explained
         if verdict == "PASS" and dead:
             verdict = "EXCEPTIONS"
         shown = ", ".join(str(one.days) for one in differing[:3])
@@ -136,7 +131,7 @@ class Findings:
             yield Check(
                 level=level,
                 name=field,
-                verdict=worst(self._verdict_of(one) for one in differing),
+                verdict=self._explained if differing else "PASS",
                 expected=_number(should.values.get(shown)),
                 found=_number(there.values.get(shown)),
                 detail=_told(shown, measures, should.values.get(shown), len(asked), differing),
@@ -147,14 +142,10 @@ class Findings:
         if not sampled.rows:
             return
         bad = len({difference.key for difference in sampled.differences})
-        by_name = {str(one.days): one for one in self.compared}
-        verdict = worst(self._verdict_of(by_name[name]) for name in sorted(self.suspects))
-        if bad and not self.suspects:
-            verdict = "FAIL"
         yield Check(
             level=3,
             name="sampled rows",
-            verdict=verdict,
+            verdict=self._explained if bad else "PASS",
             expected=sampled.rows,
             found=sampled.rows - bad,
             detail=f"every field, by hashes; checksum {sampled.checksum[:16]}",
@@ -186,7 +177,7 @@ class Findings:
             found=rows.identical,
             detail=told or "all identical",
         )
-        if self.looked_up:
+        if any(one.differs for one in self.compared):
             yield Check(
                 level=4,
                 name="sent, against Oracle's totals",
@@ -195,11 +186,6 @@ class Findings:
                 found=len(self.contradictions),
                 detail="; ".join(self.contradictions[:5]),
             )
-
-
-def worst(verdicts: Iterator[Verdict]) -> Verdict:
-    """PASS where there are none."""
-    return min(verdicts, key=WORST.index, default="PASS")
 
 
 def _differs_in_rows(one: Compared) -> bool:
