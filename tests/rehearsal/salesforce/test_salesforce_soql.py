@@ -214,7 +214,7 @@ def test_pages_of_2000_records(org: OrgClient) -> None:
             "MALFORMED_QUERY",
             "Invalid datetime",
         ),
-        ("SELECT SUM(Name) FROM Account", "INVALID_FIELD", "does not support aggregate operator"),
+        ("SELECT SUM(Name) FROM Account", "MALFORMED_QUERY", "does not support aggregate operator"),
         ("SELECT Id FROM Account WHERE Id = 'x'", "INVALID_QUERY_FILTER_OPERATOR", "invalid ID"),
         (
             "SELECT Id FROM Account OFFSET 2001",
