@@ -298,13 +298,13 @@ def test_the_org_has_a_field_for_every_mapped_column(
         assert field is not None
         assert field.type in kinds[column.type]
         assert (field.type == "textarea") == ((column.length or 0) > 255)
-    indexed = [field.name for field in sobject.fields if field.indexed]
-    assert indexed == [mapping.columns[mapping.partition_column].field]
         assert field.external_id == field.unique == (column.field == mapping.external_id)
         if column.type == "text":
             assert field.length == column.length
         if column.type == "decimal":
             assert (field.precision, field.scale) == (18, column.scale)
+    indexed = [field.name for field in sobject.fields if field.indexed]
+    assert indexed == [mapping.columns[mapping.partition_column].field]
     for lookup in mapping.lookups.values():
         relationship, external_id = lookup.split(".")
         reference = sobject.lookup(relationship)
