@@ -194,8 +194,8 @@ def test_numbers_are_printed_as_doubles() -> None:
             numbers = [Decimal(edge).scaleb(-scale) for edge in edges]
             line = line_sql([field], ["n"], ",")
             values = f"SELECT CAST(unnest(?) AS {field.storage}) AS n"
-            lines = con.execute(f"SELECT {line} FROM ({values})", [[str(n) for n in numbers]])
-            lines = lines.fetchall()
+            texts = [f"{number:f}" for number in numbers]
+            lines = con.execute(f"SELECT {line} FROM ({values})", [texts]).fetchall()
             assert [found for (found,) in lines] == [f'"{java_double(n)}"' for n in numbers]
 
 
