@@ -303,6 +303,8 @@ def test_the_org_has_a_field_for_every_mapped_column(
             assert field.length == column.length
         if column.type == "decimal":
             assert (field.precision, field.scale) == (18, column.scale)
+    indexed = [field.name for field in sobject.fields if field.indexed]
+    assert indexed == [mapping.columns[mapping.partition_column].field]
     for lookup in mapping.lookups.values():
         relationship, external_id = lookup.split(".")
         reference = sobject.lookup(relationship)

@@ -9,7 +9,9 @@
     batches.py     batch after batch of a job, and its result files
     jobs.py        jobs, their states, the daily allocation of batches
     query_jobs.py  query jobs, their states and the pages of their results
+    csvlines.py    those pages' lines
     soql.py        the grammar of SOQL; soql_sql.py runs it on DuckDB
+    plans.py       the indexes that a query takes, and what it has to read
     limits.py      what is used of the rolling 24 hours: API calls, batches, query jobs
     automations.py what rejects rows or slows batches unless it is bypassed
     faults.py      what can be made to go wrong, and how to say so
@@ -26,6 +28,8 @@ What is not covered is refused with an error of the stand-in's own (`STANDIN_NOT
 
 from __future__ import annotations
 
+import json
+import urllib.error
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,6 +97,30 @@ class SalesforceStandIn(StandIn):
     def advance(self, seconds: float) -> None:
         """Move the org's clock on: allocations roll, jobs and tokens age."""
         self._call("POST", "/advance", {"seconds": seconds})
+
+    def alter(self, sql: str) -> int:
+        """Change records behind the org's back, by one UPDATE, INSERT or DELETE of DuckDB's SQL.
+
+        It is nobody's action: no automation sees it, SystemModstamp stays, the log has no entry.
+        Tables and columns are named like objects and fields; numbers, dates and UTC timestamps are
+        stored as the module `schema` says, an empty text as NULL.
+
+        A record that is inserted needs Id ('a01…', 18 characters: `ids.make_id(key_prefix, n)`
+        with an n that the org will not reach), OwnerId, CreatedById and LastModifiedById
+        (`schema.USER_ID`), IsDeleted and every other checkbox (false, not NULL), CreatedDate,
+        LastModifiedDate and SystemModstamp, and Name.
+
+        Returns:
+            How many rows were changed.
+        Raises:
+            ValueError: it is no such statement, or DuckDB refuses it.
+        """
+        try:
+            answer: dict[str, int] = self._call("POST", "/alter", {"sql": sql})
+        except urllib.error.HTTPError as refused:
+            with refused:
+                raise ValueError(json.load(refused)["error"]) from refused
+        return answer["changed"]
 
     def use_batches(self, number: int) -> int:
         """Let another user of the org take Bulk API batches now, at most those that are left; a

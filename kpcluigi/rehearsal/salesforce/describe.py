@@ -21,14 +21,15 @@ def describe_field(field: Field, *, is_writable: bool, is_updateable: bool) -> d
     writable = is_writable and field.name not in READ_ONLY_FIELDS
     is_key = field.name == "Id"
     return {
-        "aggregatable": field.type != "boolean",
+        "aggregatable": field.type != "boolean" and not field.is_long_text,
         "aiPredictionField": False,
         "autoNumber": False,
         # Three bytes for a character (SOAP API Developer Guide, "Field", byteLength).
         "byteLength": 18 if field.type in ("id", "reference") else field.length * 3,
         "calculated": False,
         "cascadeDelete": False,
-        "caseSensitive": field.case_sensitive,
+        # Recorded: an Id shows neither case nor uniqueness.
+        "caseSensitive": field.case_sensitive and not is_key,
         "createable": writable,
         "custom": field.custom,
         "defaultValue": False if field.type == "boolean" else None,
@@ -38,8 +39,8 @@ def describe_field(field: Field, *, is_writable: bool, is_updateable: bool) -> d
         "digits": 0,
         "encrypted": False,
         "externalId": field.external_id,
-        "filterable": True,
-        "groupable": field.type not in ("double", "datetime", "textarea"),
+        "filterable": not field.is_long_text,
+        "groupable": field.is_groupable,
         "htmlFormatted": False,
         "idLookup": is_key or field.external_id,
         "label": field.label,
@@ -60,7 +61,7 @@ def describe_field(field: Field, *, is_writable: bool, is_updateable: bool) -> d
         "restrictedPicklist": bool(field.values),
         "scale": field.scale,
         "soapType": SOAP_TYPES.get(field.type, "xsd:string"),
-        "sortable": field.type != "textarea",
+        "sortable": not field.is_long_text,
         "type": field.type,
         "unique": field.unique and not is_key,
         "updateable": writable and is_updateable and field != SETUP_OWNER,

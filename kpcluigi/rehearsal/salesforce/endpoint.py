@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import struct
 import sys
@@ -15,6 +16,7 @@ from typing import Any, ClassVar, cast
 import tornado.web
 from tornado.concurrent import Future
 from tornado.http1connection import HTTP1Connection
+from tornado.httputil import format_timestamp
 from tornado.iostream import StreamClosedError
 
 from kpcluigi.rehearsal.salesforce.faults import STATUS_BODIES, Fault
@@ -160,6 +162,12 @@ class Endpoint(tornado.web.RequestHandler):
         found = self.org.find_object(named) if named else None
         return found.name if found else ""
 
+    def object_after_from(self, text: str) -> str:
+        """The object that a query asks, for faults."""
+        named = re.search(r"\bFROM\s+(\w+)", text, re.IGNORECASE)
+        found = self.org.find_object(named[1]) if named else None
+        return found.name if found else ""
+
     def json_body(self) -> dict[str, Any]:
         """The request's JSON object."""
         return self.json_object(self.request.body)
@@ -253,6 +261,11 @@ class Endpoint(tornado.web.RequestHandler):
         """A refusal is an answer; anything else is a defect, and shows on standard error."""
         if not isinstance(value, (Refusal, tornado.web.HTTPError)):
             traceback.print_exception(typ, value, tb, file=sys.stderr)
+
+    def flush(self, include_footers: bool = False) -> Future[None]:
+        if not self._headers_written:
+            self.set_header("Date", format_timestamp(self.org.clock.now()))
+        return super().flush(include_footers)
 
     def compute_etag(self) -> str | None:
         """An org sends no ETag on data."""

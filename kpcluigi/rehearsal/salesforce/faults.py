@@ -9,7 +9,7 @@ A fault is armed with `StandIn.arm(**fault)`, that is `POST /faults` on the cont
                job        an ingest job, when its processing begins
                query_processing   a query job, when its processing begins
                row        a row of a job that no rule forbids
-    object     only for this object; a query has none
+    object     only for this object; of a query or a query job, the one after FROM
     match      only where this regular expression is found: in the path and query of a request, in
                the id of a job, in the external id (or Id) of a row
     nth        from which occurrence on, counted from now; 1 when not given
@@ -31,6 +31,11 @@ and one of these:
                "Aborted"     as by an administrator
                "InProgress"  it stays so until it is aborted, or the faults are disarmed: then it
                              goes on
+    above_rows (on "query" and "query_processing") a query that has to read more rows than this
+               runs for too long: 400 QUERY_TIMEOUT, of a job the state Failed. It has to read what
+               its index finds, and every row of its object without one that is selective (see the
+               module `plans`); `explain` tells, and is not subject to it. Occurrences are queries
+               that read more. `message` replaces the text; on "query", `delay` is how long it ran.
     unreadable (on "job") a job in whose data this regular expression is found fails before its
                first row, as one with an unreadable row does; `message` replaces the text
     latency    (on the same) seconds that the job takes instead of the server's
@@ -47,6 +52,8 @@ Examples:
     arm(on="any", share=0.05, seed=7, status=503)
     arm(on="row", match="^A-7$", times=2, row_error=...)  the row fails in two jobs, then passes
     arm(on="job", unreadable="poison", times=-1)
+    arm(on="query", object="KPS_Sales__c", above_rows=50_000, times=-1)
+    arm(on="query_processing", above_rows=200_000, times=-1)
 """
 
 from __future__ import annotations
@@ -65,6 +72,8 @@ REQUEST_KINDS = frozenset(
     | {"query_job", "query_results"}
 )
 NO_REQUESTS = frozenset({"job", "query_processing", "row"})
+QUERIES = frozenset({"query", "query_processing"})
+"""What can run for too long."""
 BODIES = frozenset({"upload", "results", "query_results"})
 """What can break off in the middle."""
 
@@ -76,6 +85,9 @@ STATUS_BODIES = {
     500: ("UNKNOWN_EXCEPTION", "An unexpected error occurred."),
     503: ("SERVER_UNAVAILABLE", "Server is too busy. Please try again later."),
 }
+
+
+QUERY_TIMEOUT = ("QUERY_TIMEOUT", "Your query request was running for too long.")
 
 
 @dataclass
@@ -99,6 +111,7 @@ class Fault:
     row_error: str = ""
     job_state: str = ""
     after_batches: int = 0
+    above_rows: int | None = None
     unreadable: str = ""
     latency: float | None = None
     seen: int = field(default=0, init=False)
@@ -120,6 +133,8 @@ class Fault:
             )
         if self.after_bytes is not None and (self.on not in BODIES or not self.reset):
             raise ValueError(f"after_bytes needs reset, on one of {', '.join(sorted(BODIES))}")
+        if self.above_rows is not None:
+            self._check_above_rows(self.above_rows)
         try:
             re.compile(self.match)
             re.compile(self.unreadable)
@@ -131,8 +146,18 @@ class Fault:
             "job": bool(self.job_state or self.unreadable) or self.latency is not None,
             "query_processing": bool(self.job_state) or self.latency is not None,
         }
-        if not effects.get(self.on, bool(self.status or self.reset or self.delay)):
+        if self.above_rows is None and not effects.get(
+            self.on, bool(self.status or self.reset or self.delay)
+        ):
             raise ValueError(f"a fault on {self.on!r} has no effect")
+
+    def _check_above_rows(self, rows: int) -> None:
+        if self.on not in QUERIES:
+            raise ValueError(f"above_rows needs one of {', '.join(sorted(QUERIES))}")
+        if not isinstance(rows, int) or rows < 0:
+            raise ValueError(f"above_rows={rows!r} is no number of rows")
+        if self.status or self.reset or self.job_state or self.latency is not None:
+            raise ValueError("above_rows stands without status, reset, job_state and latency")
 
     def fires(self) -> bool:
         """Count an occurrence and say whether the fault happens to it."""
@@ -189,12 +214,28 @@ class Faults:
         with self._lock:
             return any(f.on == "row" and f.object in ("", sobject) for f in self._armed)
 
-    def take(self, kind: str, sobject: str, text: str, data: Path | None = None) -> Fault | None:
+    def looks_at_rows(self, kind: str, sobject: str) -> bool:
+        """Whether it matters how many rows such a query of this object has to read."""
+        with self._lock:
+            return any(
+                f.above_rows is not None and f.on == kind and f.object in ("", sobject)
+                for f in self._armed
+            )
+
+    def take(
+        self,
+        kind: str,
+        sobject: str,
+        text: str,
+        data: Path | None = None,
+        rows: int | None = None,
+    ) -> Fault | None:
         """The first fault that happens to this occurrence; all that match count it.
 
         Args:
             text: what `match` is looked for in.
             data: the file that `unreadable` is looked for in.
+            rows: what the query has to read, for the faults with `above_rows` and no others.
         """
         kinds = {kind} if kind in NO_REQUESTS else {kind, "any"}
         found = None
@@ -204,6 +245,7 @@ class Faults:
                     fault.on in kinds
                     and fault.object in ("", sobject)
                     and re.search(fault.match, text)
+                    and _is_above(rows, fault.above_rows)
                     and _is_in(fault.unreadable, data)
                     and fault.fires()
                     and found is None
@@ -213,6 +255,14 @@ class Faults:
             if found is not None and found.job_state == "InProgress":
                 self._taken.append(found)
         return found
+
+
+def _is_above(rows: int | None, most: int | None) -> bool:
+    """Whether rows are asked about, and more than that; a fault without a number of them happens
+    when they are not asked about."""
+    if rows is None or most is None:
+        return rows is most
+    return rows > most
 
 
 def _is_in(pattern: str, path: Path | None) -> bool:

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import duckdb
 
 from kpcluigi.rehearsal.salesforce.endpoint import Endpoint, Refusal
+from kpcluigi.rehearsal.salesforce.faults import QUERY_TIMEOUT
 from kpcluigi.rehearsal.salesforce.ids import make_id
+from kpcluigi.rehearsal.salesforce.plans import explain_body, make_plans
 from kpcluigi.rehearsal.salesforce.schema import READ_ONLY_FIELDS, Field
 from kpcluigi.rehearsal.salesforce.soql import SoqlError, parse
 from kpcluigi.rehearsal.salesforce.soql_sql import PAGE, Cursor, Statement, compile_query
 
 
 class RunQuery(Endpoint):
-    """GET /query?q=SELECT..."""
+    """GET /query?q=SELECT..., and GET /query?explain=SELECT..., which tells the query's plans."""
 
     kind = "query"
 
+    def object_name(self) -> str:
+        return self.object_after_from(self.text)
+
+    @property
+    def text(self) -> str:
+        asked = "explain" if self.is_explain else "q"
+        return self.get_query_argument(asked, "", strip=False)
+
+    @property
+    def is_explain(self) -> bool:
+        return "explain" in self.request.query_arguments
+
     async def get(self, version: str) -> None:
-        text = self.get_query_argument("q", "", strip=False)
+        text = self.text
         if not text.strip():
             raise Refusal(400, "MALFORMED_QUERY", "A query string has to be specified")
         try:
             statement = compile_query(parse(text), self.org.objects)
         except SoqlError as error:
             raise Refusal(400, error.code, str(error)) from error
+        if self.is_explain:
+            plans = await self.org.run(lambda con: make_plans(statement, con))
+            self.answer(explain_body(statement, plans))
+            return
         if self.get_query_argument("columns", "false") == "true":
             self.answer(columns_body(statement))
             return
+        await self._time_out(statement)
         base = self.base
 
         def work(con: duckdb.DuckDBPyConnection) -> tuple[int, list[dict[str, Any]]]:
@@ -50,11 +70,28 @@ class RunQuery(Endpoint):
             self.org.cursors[locator] = Cursor(statement, total)
         self.answer(page_body(locator, 0, total, records, base))
 
+    async def _time_out(self, statement: Statement) -> None:
+        """Refuse what a fault says reads too many rows."""
+        name = statement.sobject.name
+        if not self.org.faults.looks_at_rows(self.kind, name):
+            return
+        plans = await self.org.run(lambda con: make_plans(statement, con))
+        uri = self.request.uri or ""
+        fault = self.org.faults.take(self.kind, name, uri, rows=plans.rows_read)
+        if fault is not None:
+            await asyncio.sleep(fault.delay)
+            code, message = QUERY_TIMEOUT
+            raise Refusal(400, code, fault.message or message)
+
 
 class NextRecords(Endpoint):
     """GET /query/{locator}-{start}: a later page."""
 
     kind = "query"
+
+    def object_name(self) -> str:
+        cursor = self.org.cursors.get(self.path_kwargs["locator"])
+        return cursor.statement.sobject.name if cursor else ""
 
     async def get(self, version: str, locator: str, start: str) -> None:
         cursor = self.org.cursors.get(locator)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from kpcluigi.rehearsal.salesforce.csvfile import DELIMITERS, LINE_ENDINGS
@@ -47,8 +46,7 @@ class BulkQueryJobs(Endpoint):
     kind = "query_job"
 
     def object_name(self) -> str:
-        found = re.search(rb"\bFROM\s+(\w+)", self.request.body, re.IGNORECASE)
-        return found.group(1).decode() if found else ""
+        return self.object_after_from(self.request.body.decode(errors="replace"))
 
     async def post(self, version: str) -> None:
         body = self.json_body()

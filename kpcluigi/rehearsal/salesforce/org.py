@@ -101,6 +101,9 @@ SYSTEM_OBJECTS = (
     ),
     SObject("ScratchOrgInfo", (Field("OrgName", "string", length=80),), "2SR"),
 )
+ALTERING = frozenset(
+    {duckdb.StatementType.INSERT, duckdb.StatementType.UPDATE, duckdb.StatementType.DELETE}
+)
 REST_ONLY_OBJECTS = frozenset({"PermissionSetAssignment"})
 """Bulk has no access to them; made and deleted by REST, and never updated (Object Reference,
 "PermissionSetAssignment", Supported Calls)."""
@@ -264,6 +267,23 @@ class Org:
         """Move the org's clock on."""
         self.clock.advance(seconds)
         return {}
+
+    def alter(self, sql: str) -> dict[str, Any]:
+        """Change records by one statement, as nobody's action."""
+        try:
+            statements = duckdb.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type not in ALTERING:
+                raise ValueError("expected one INSERT, UPDATE or DELETE")
+            with self.con.cursor() as con:
+                con.execute("BEGIN")
+                counted = con.execute(statements[0]).fetchone()
+                if [column[0] for column in con.description or []] != ["Count"]:
+                    raise ValueError("RETURNING is not covered")
+                con.execute("COMMIT")
+        except duckdb.Error as error:
+            raise ValueError(str(error)) from error
+        assert counted is not None
+        return {"changed": int(counted[0])}
 
     def use_batches(self, number: int) -> dict[str, Any]:
         """Another user takes Bulk API batches, or gives some back."""

@@ -33,6 +33,10 @@ from kpcluigi.rehearsal.salesforce.ids import id_sql, make_id
 TEXT_TYPES = frozenset({"string", "textarea", "email", "picklist"})
 TYPES = TEXT_TYPES | {"double", "boolean", "date", "datetime", "reference"}
 
+LONGEST_TEXT = 255
+"""Characters of a text or a text area; more are a long text area (Salesforce Help, "Custom Field
+Types")."""
+
 MAX_PRECISION = 18
 """Digits of a custom number field (Salesforce Help, "Custom Field Types": Number)."""
 
@@ -48,6 +52,7 @@ class Field:
     values: of a restricted picklist, its values, separated by "|".
     precision, scale: digits of a double in all and after the point.
     required: nillable = false.
+    indexed: it has a custom index, which Salesforce support makes when asked; no describe shows it.
     reference_to, relationship: of a lookup: "Account" and "Account__r"; one that leads to several
         objects has them separated by "|", and is not covered but by the record's Id.
     """
@@ -64,6 +69,7 @@ class Field:
     reference_to: str = ""
     relationship: str = ""
     values: str = ""
+    indexed: bool = False
 
     @property
     def custom(self) -> bool:
@@ -82,6 +88,15 @@ class Field:
     @property
     def is_text(self) -> bool:
         return self.type in TEXT_TYPES
+
+    @property
+    def is_long_text(self) -> bool:
+        """Whether it is a long text area, which is neither filtered, sorted nor aggregated."""
+        return self.type == "textarea" and self.length > LONGEST_TEXT
+
+    @property
+    def is_groupable(self) -> bool:
+        return self.type not in ("double", "datetime") and not self.is_long_text
 
     @property
     def folds_case(self) -> bool:
@@ -318,5 +333,7 @@ def _check(sobject: SObject) -> None:
             refuse(field, "a reference names its object and its relationship")
         if (field.external_id or field.unique) and not (field.is_text or field.type == "double"):
             refuse(field, f"a {field.type} is neither external id nor unique")
+        if field.indexed and (field.is_long_text or field.type == "boolean"):
+            refuse(field, "neither a long text area nor a checkbox gets a custom index")
         if field.values and field.type != "picklist":
             refuse(field, f"a {field.type} has no values to choose from")

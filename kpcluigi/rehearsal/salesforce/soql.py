@@ -28,6 +28,12 @@ KEYWORDS = frozenset(
     | {"OFFSET", "ASC", "DESC", "NULLS", "HAVING", "FOR", "USING", "WITH", "TYPEOF", "ALL"}
 )
 
+NO_ALIASES = KEYWORDS | {"EXCLUDES", "FIRST", "INCLUDES", "LAST", "NULL"}
+"""What cannot be an alias (SOQL and SOSL Reference, "Alias Notation")."""
+
+MAX_ALIAS = 25
+"""Characters of an alias, as an org's refusal says."""
+
 RESERVED = frozenset({"SELECT", "FROM", "WHERE"})
 """Keywords that cannot be the name of a field either."""
 
@@ -201,10 +207,15 @@ class _Parser:
 
     def alias(self) -> str:
         token = self.token
-        if token is not None and token.kind == "name" and token.value.upper() not in KEYWORDS:
-            self.next += 1
-            return token.value
-        return ""
+        if token is None or token.kind != "name" or token.value.upper() in NO_ALIASES:
+            return ""
+        self.next += 1
+        if len(token.value) > MAX_ALIAS:
+            raise SoqlError(
+                "MALFORMED_QUERY",
+                f"alias is too long, maximum of {MAX_ALIAS} characters: {token.value}",
+            )
+        return token.value
 
     def condition(self) -> Condition:
         parts = [self.negation()]

@@ -51,8 +51,12 @@ class Statement:
 
     query: Query
     sobject: SObject
+    objects: dict[str, SObject]
+    """Every object of the org."""
     columns: list[tuple[str, str]] = field(default_factory=list)
     """(relationship or "", name in the answer), in the order of the selected columns."""
+    fields: list[Field] = field(default_factory=list)
+    """Of the same columns; an aggregate has none."""
     parents: dict[str, SObject] = field(default_factory=dict)
     sql: str = ""
 
@@ -143,11 +147,22 @@ class _Compiler:
     def __init__(self, query: Query, sobject: SObject, objects: dict[str, SObject]) -> None:
         self.query = query
         self.objects = objects
-        self.result = Statement(query, sobject)
+        self.result = Statement(query, sobject, objects)
         self.joins: dict[str, str] = {}
 
     def statement(self) -> Statement:
         query, result = self.query, self.result
+        if not query.is_aggregate and any(item.alias for item in query.items):
+            raise SoqlError("MALFORMED_QUERY", "only aggregate expressions use field aliasing")
+        if (
+            query.is_aggregate
+            and not (query.is_count or query.group_by)
+            and query.limit is not None
+        ):
+            raise SoqlError(
+                "MALFORMED_QUERY",
+                "Non-grouped query that uses overall aggregate functions cannot also use LIMIT",
+            )
         where = f" WHERE {self.condition(query.where)}" if query.where else ""
         if query.is_count:
             selected = "t.Id"
@@ -155,7 +170,7 @@ class _Compiler:
             selected = self.aggregates()
         else:
             selected = self.fields()
-        group = ", ".join(self.resolve(path)[0] for path in query.group_by)
+        group = ", ".join(self.grouped())
         tail = f" GROUP BY {group}" if group else ""
         tail += self.order()
         if query.offset > MAX_OFFSET:
@@ -173,6 +188,7 @@ class _Compiler:
             if (relationship, found.name) in self.result.columns:
                 raise SoqlError("INVALID_FIELD", f"duplicate field selected: {found.name}")
             self.result.columns.append((relationship, found.name))
+            self.result.fields.append(found)
             chosen.append(expression)
         parents = [f"{quoted(name)}.Id" for name in self.result.parents]
         return ", ".join(["t.Id", *parents, *chosen])
@@ -180,11 +196,15 @@ class _Compiler:
     def aggregates(self) -> str:
         chosen = []
         unnamed = 0
-        grouped = {self.resolve(path)[0] for path in self.query.group_by}
+        grouped = self.grouped()
         for item in self.query.items:
             expression, found, _ = self.resolve(item.path)
             name = item.alias
             if item.function:
+                if expression in grouped:
+                    raise SoqlError(
+                        "MALFORMED_QUERY", f"Grouped field should not be aggregated: {item.path}"
+                    )
                 expression = _function(item, expression, found)
                 if not name:
                     name = f"expr{unnamed}"
@@ -194,15 +214,37 @@ class _Compiler:
                     "MALFORMED_QUERY", f"Field must be grouped or aggregated: {item.path}"
                 )
             chosen.append(expression)
-            self.result.columns.append(("", name or found.name))
+            name = name or found.name
+            if name.lower() in (column.lower() for _, column in self.result.columns):
+                raise SoqlError("MALFORMED_QUERY", f"duplicate alias: {name}")
+            self.result.columns.append(("", name))
         return ", ".join(chosen)
 
+    def grouped(self) -> list[str]:
+        """The expressions of GROUP BY."""
+        expressions = []
+        for path in self.query.group_by:
+            expression, found, _ = self.resolve(path)
+            if not found.is_groupable:
+                raise SoqlError(
+                    "MALFORMED_QUERY", f"field '{found.name}' can not be grouped in a query call"
+                )
+            expressions.append(expression)
+        return expressions
+
     def order(self) -> str:
-        terms = [
-            f"{self.resolve(term.path)[0]} {'DESC' if term.descending else 'ASC'} "
-            f"NULLS {'LAST' if term.nulls_last else 'FIRST'}"
-            for term in self.query.order_by
-        ]
+        terms = []
+        grouped = self.grouped()
+        for term in self.query.order_by:
+            expression, found, _ = self.resolve(term.path)
+            if found.is_long_text:
+                reason = f"field '{found.name}' can not be sorted in a query call"
+                raise SoqlError("MALFORMED_QUERY", reason)
+            if self.query.is_aggregate and expression not in grouped:
+                reason = f"Ordered field must be grouped or aggregated: {term.path}"
+                raise SoqlError("MALFORMED_QUERY", reason)
+            direction = "DESC" if term.descending else "ASC"
+            terms.append(f"{expression} {direction} NULLS {'LAST' if term.nulls_last else 'FIRST'}")
         if not self.query.is_aggregate:
             # Pages are cut from one order.
             terms.append("t.Id")
@@ -261,6 +303,9 @@ class _Compiler:
 
     def comparison(self, comparison: Comparison) -> str:
         expression, found, _ = self.resolve(comparison.path)
+        if found.is_long_text:
+            reason = f"field '{found.name}' can not be filtered in a query call"
+            raise SoqlError("INVALID_FIELD", at(self.query.text, comparison.start, reason))
         if comparison.op == "LIKE":
             if not found.is_text:
                 raise SoqlError("INVALID_FIELD", f"invalid operator on {found.type} field: LIKE")
@@ -332,9 +377,9 @@ class _Compiler:
 def _function(item: Item, expression: str, found: Field) -> str:
     function = item.function
     numeric = function in ("SUM", "AVG")
-    if (numeric and found.type != "double") or (found.type == "boolean" and function != "COUNT"):
+    if (numeric and found.type != "double") or found.type == "boolean" or found.is_long_text:
         raise SoqlError(
-            "INVALID_FIELD", f"field {found.name} does not support aggregate operator {function}"
+            "MALFORMED_QUERY", f"field {found.name} does not support aggregate operator {function}"
         )
     if function == "COUNT_DISTINCT":
         return f"count(DISTINCT {expression})"

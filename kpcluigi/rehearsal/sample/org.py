@@ -4,12 +4,14 @@ Beside them stand the object that tracks files, and the hierarchy custom setting
 their automation look at.
 
 What tables.toml does not say is decided here: a text of more than 255 characters is a long text
-area, every number has 18 digits, and an external id is unique whatever its case.
+area, every number has 18 digits, an external id is unique whatever its case, and the field of the
+partition column has a custom index, so that a window of it is found without reading every row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -108,7 +110,10 @@ def org_objects(tables: Mapping[str, Table]) -> tuple[SObject, ...]:
     mistakes: list[str] = []
     objects = [ACCOUNT, STORE]
     for number, table in enumerate(tables.values(), 1):
-        fields = [_field(column, table.external_id) for column in table.columns.values()]
+        fields = [
+            replace(_field(column, table.external_id), indexed=name == table.partition_column)
+            for name, column in table.columns.items()
+        ]
         for column_name, lookup in table.lookups.items():
             relationship, external_id = lookup.split(".")
             parent = _parent(relationship, external_id, owners)

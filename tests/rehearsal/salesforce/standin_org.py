@@ -15,6 +15,8 @@ from kpcluigi.rehearsal.salesforce import SalesforceStandIn
 from kpcluigi.rehearsal.salesforce.schema import Field, SObject, create_object, insert_rows
 from kpcluigi.rehearsal.sample.org import AUTOMATION_SETTING, FILE_TRACKER
 
+csv.field_size_limit(1 << 24)  # results hold fields of more than Python's default of 131,072
+
 CLIENT_ID = "the-client"
 CLIENT_SECRET = "the secret+/="
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import urllib.error
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 
 import pytest
 import requests
@@ -134,6 +135,22 @@ def test_what_the_org_writes_has_the_time_of_its_clock(org: OrgClient) -> None:
     job = org.load(ROW + "dated,x\n")
     written = org.value("SELECT CreatedDate FROM KPS_Sales__c WHERE External_ID__c = 'dated'")
     assert min(moment(job["createdDate"]), moment(written)) > time.time() + 4 * DAY
+
+
+def test_every_answer_has_the_date_of_the_orgs_clock(org: OrgClient) -> None:
+    org.standin.advance(3 * DAY)
+    renew(org)
+    job = org.load(ROW + "date,x\n")["id"]
+    answers = [
+        org.request("GET", "/limits"),
+        org.request("GET", "/no_such_resource"),
+        org.request("DELETE", "/limits"),
+        org.request("GET", f"/jobs/ingest/{job}/successfulResults"),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 404, 405, 200]
+    dates = [parsedate_to_datetime(answer.headers["Date"]).timestamp() for answer in answers]
+    assert min(dates) > time.time() + 2 * DAY
+    assert max(dates) - min(dates) <= 5
 
 
 @pytest.mark.parametrize("seconds", [-1, "soon"])

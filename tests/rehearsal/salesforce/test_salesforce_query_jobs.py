@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import random
 import re
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
+import duckdb
 import pytest
 import requests
 
 from kpcluigi.rehearsal.salesforce.clock import DAY
+from kpcluigi.rehearsal.salesforce.csvlines import create_macros, line_sql
+from kpcluigi.rehearsal.salesforce.schema import Field
 from tests.rehearsal.salesforce.standin_org import OrgClient
 
 ACCOUNTS = "SELECT Tenant_Code__c, Rank__c FROM Account WHERE Tenant_Code__c LIKE 'T%'"
@@ -116,6 +121,82 @@ def test_values_are_those_of_a_bulk_csv(org: OrgClient) -> None:
         '"a ""b"",\nc"|""|""\r\n'
     )
     assert info(org, job)["isPkChunkingSupported"] is False
+
+
+def test_texts_come_back_as_they_are_stored(org: OrgClient) -> None:
+    texts = ["  blanks  ", 'a "b", c', "line\r\nbreak\n", "\ttab", "ภาษาไทย 🛫", "\u200bno width"]
+    for i, text in enumerate(texts):
+        body = {"External_ID__c": f"text-{i}", "Notes__c": text}
+        assert org.request("POST", "/sobjects/KPS_Sales__c", json=body).status_code == 201
+        hexed = text.encode().hex()
+        org.standin.alter(
+            f"UPDATE KPS_Sales__c SET Notes__c = decode(unhex('{hexed}')) "
+            f"WHERE External_ID__c = 'text-{i}'"
+        )
+    soql = "SELECT External_ID__c, Notes__c FROM KPS_Sales__c WHERE External_ID__c LIKE 'text-%'"
+    job = finished(org, soql)
+    found: dict[str, str] = {}
+    for page in (results(org, job, maxRecords=4), results(org, job, locator=locator(org, job))):
+        rows = csv.reader(io.StringIO(page.content.decode(), newline=""))
+        assert next(rows) == ["External_ID__c", "Notes__c"]
+        found |= dict(row for row in rows)
+    assert found == {f"text-{i}": text for i, text in enumerate(texts)}
+
+
+def locator(org: OrgClient, job: str) -> str:
+    return results(org, job, maxRecords=4).headers["Sforce-Locator"]
+
+
+def test_the_query_of_a_reconciliation(org: OrgClient) -> None:
+    org.load(
+        "External_ID__c,Account__r.Tenant_Code__c,Net_Amount__c,Created_At__c\n"
+        "recon-1,T7,9999999.99,2019-01-31T10:20:30Z\n"
+        "recon-2,,12,2019-01-31T10:20:31Z\n"
+        "recon-3,T8,-10000000,2019-02-01T00:00:00Z\n"
+    )
+    org.standin.alter(
+        "UPDATE KPS_Sales__c SET SystemModstamp = TIMESTAMP '2019-03-01 00:00:01' "
+        "WHERE External_ID__c LIKE 'recon-%'"
+    )
+    job = finished(
+        org,
+        "SELECT External_ID__c, Net_Amount__c, Account__r.Tenant_Code__c, SystemModstamp "
+        "FROM KPS_Sales__c WHERE Created_At__c >= 2019-01-01T00:00:00Z "
+        "AND Created_At__c < 2019-02-01T00:00:00Z",
+    )
+    header, *rows = results(org, job).content.decode().splitlines()
+    assert header == '"External_ID__c","Net_Amount__c","Account__r.Tenant_Code__c","SystemModstamp"'
+    assert sorted(rows) == [
+        '"recon-1","9999999.99","T7","2019-03-01T00:00:01.000Z"',
+        '"recon-2","12.0","","2019-03-01T00:00:01.000Z"',
+    ]
+
+
+def java_double(number: Decimal) -> str:
+    """What Java's Double.toString prints."""
+    double = float(number)
+    if double == 0 or 1e-3 <= abs(double) < 1e7:
+        return repr(double)
+    mantissa, _, exponent = f"{Decimal(repr(double)).normalize():E}".partition("E")
+    return f"{mantissa if '.' in mantissa else mantissa + '.0'}E{int(exponent)}"
+
+
+def test_numbers_are_printed_as_doubles() -> None:
+    assert java_double(Decimal("16147805824397")) == "1.6147805824397E13"  # recorded of an org
+    chance = random.Random(5)
+    with duckdb.connect() as con:
+        create_macros(con)
+        for scale in (0, 2, 9, 18):
+            field = Field("A__c", "double", precision=18, scale=scale)
+            edges = [0, 1, -1, 10**18 - 1, 1 - 10**18, 10**7, 10**7 - 1, 10**17, 25 * 10**14]
+            edges += [10 ** (scale + power) for power in (-4, -3, 0, 7) if 0 <= scale + power < 18]
+            edges += [chance.randrange(10 ** chance.randrange(1, 18)) for _ in range(300)]
+            numbers = [Decimal(edge).scaleb(-scale) for edge in edges]
+            line = line_sql([field], ["n"], ",")
+            values = f"SELECT CAST(unnest(?) AS {field.storage}) AS n"
+            texts = [f"{number:f}" for number in numbers]
+            lines = con.execute(f"SELECT {line} FROM ({values})", [texts]).fetchall()
+            assert [found for (found,) in lines] == [f'"{java_double(n)}"' for n in numbers]
 
 
 def test_no_rows_are_a_header(org: OrgClient) -> None:

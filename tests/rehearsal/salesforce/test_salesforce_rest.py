@@ -126,6 +126,25 @@ def test_describe(org: OrgClient) -> None:
     assert some("Id", "type", "createable", "updateable", "nillable") == ["id", False, False, False]
     assert some("Is_Void__c", "nillable", "defaultedOnCreate") == [False, True]
     assert some("Created_At__c", "soapType", "createable") == ["xsd:dateTime", True]
+    uses = ("aggregatable", "filterable", "groupable", "sortable")
+    for name, expected in (
+        ("Id", [True] * 4),
+        ("External_ID__c", [True] * 4),
+        ("Account__c", [True] * 4),
+        ("Sales_Date__c", [True] * 4),
+        ("Remark__c", [True] * 4),
+        ("Net_Amount__c", [True, True, False, True]),
+        ("Created_At__c", [True, True, False, True]),
+        ("Is_Void__c", [False, True, True, True]),
+        ("Notes__c", [False] * 4),
+    ):
+        assert some(name, *uses) == expected, name
+    keys = ("externalId", "unique", "idLookup", "caseSensitive")
+    assert some("Id", *keys) == [False, False, True, False]
+    assert some("Receipt_No__c", *keys) == [False, True, False, False]
+    assert "indexed" not in fields["Created_At__c"]
+    store = org.request("GET", "/sobjects/Store__c/describe").json()["fields"]
+    assert next(f for f in store if f["name"] == "Store_Code__c")["caseSensitive"] is True
     assert org.request("GET", "/sobjects/Nobody__c/describe").status_code == 404
     listed = org.request("GET", "/sobjects").json()["sobjects"]
     assert {"Account", "KPS_Sales__c", "User"} <= {o["name"] for o in listed}

@@ -67,6 +67,7 @@ def test_rows_of_unknown_fields_are_refused() -> None:
         (Field("A__c", "double", precision=19, scale=2), "precision and scale do not fit 0..18"),
         (Field("A__c", "reference", reference_to="Account"), "names its object"),
         (Field("A__c", "date", external_id=True), "neither external id nor unique"),
+        (Field("A__c", "textarea", length=256, indexed=True), "gets a custom index"),
     ],
 )
 def test_fields_that_no_org_has_are_refused(field: Field, reason: str) -> None:

@@ -96,6 +96,13 @@ def test_records_have_attributes_and_nested_parents(rows: OrgClient) -> None:
         ("COUNT_DISTINCT(Account__c) n", "", [{"n": 2}]),
         ("MAX(Sales_Date__c) d", "", [{"d": "2024-03-01"}]),
         (
+            "MIN(Created_At__c) a, MAX(Created_At__c) z, COUNT(Created_At__c) n",
+            "",
+            [{"a": "2024-01-01T00:00:00.000+0000", "z": "2024-03-01T00:00:00.000+0000", "n": 3}],
+        ),
+        ("COUNT(Account__c), COUNT(Remark__c)", "", [{"expr0": 3, "expr1": 3}]),
+        ("MIN(Remark__c) a, MAX(Quantity__c) z", "", [{"a": "Alpha", "z": 3.0}]),
+        (
             "Account__r.Tenant_Code__c, COUNT(Id) n",
             "GROUP BY Account__r.Tenant_Code__c ORDER BY Account__r.Tenant_Code__c",
             [
@@ -214,7 +221,75 @@ def test_pages_of_2000_records(org: OrgClient) -> None:
             "MALFORMED_QUERY",
             "Invalid datetime",
         ),
-        ("SELECT SUM(Name) FROM Account", "INVALID_FIELD", "does not support aggregate operator"),
+        *(
+            (
+                f"SELECT {function}({field}) FROM KPS_Sales__c",
+                "MALFORMED_QUERY",
+                f"field {field} does not support aggregate operator {function}",
+            )
+            for field, functions in (
+                ("Name", "SUM AVG"),
+                ("Sales_Date__c", "SUM AVG"),
+                ("Created_At__c", "SUM"),
+                ("Account__c", "AVG"),
+                ("Remark__c", "SUM"),
+                ("Is_Void__c", "COUNT MAX"),
+                ("Notes__c", "COUNT COUNT_DISTINCT MIN"),
+            )
+            for function in functions.split()
+        ),
+        (
+            "SELECT COUNT(Id) n, MAX(Name) N FROM Account",
+            "MALFORMED_QUERY",
+            "duplicate alias: N",
+        ),
+        (
+            "SELECT Name, MAX(Rank__c) name FROM Account GROUP BY Name",
+            "MALFORMED_QUERY",
+            "duplicate alias: name",
+        ),
+        ("SELECT COUNT(Id) last FROM Account", "MALFORMED_QUERY", "unexpected token: 'last'"),
+        ("SELECT COUNT(Id) limit FROM Account", "MALFORMED_QUERY", "unexpected token: 'limit'"),
+        (
+            f"SELECT COUNT(Id) {'x' * 26} FROM Account",
+            "MALFORMED_QUERY",
+            f"alias is too long, maximum of 25 characters: {'x' * 26}",
+        ),
+        (
+            "SELECT Name n FROM Account",
+            "MALFORMED_QUERY",
+            "only aggregate expressions use field aliasing",
+        ),
+        (
+            "SELECT COUNT(Name) FROM Account GROUP BY Name",
+            "MALFORMED_QUERY",
+            "Grouped field should not be aggregated: Name",
+        ),
+        (
+            "SELECT COUNT(Id) FROM Account LIMIT 1",
+            "MALFORMED_QUERY",
+            "Non-grouped query that uses overall aggregate functions cannot also use LIMIT",
+        ),
+        (
+            "SELECT COUNT(Id) FROM Account GROUP BY Name ORDER BY Rank__c",
+            "MALFORMED_QUERY",
+            "Ordered field must be grouped or aggregated: Rank__c",
+        ),
+        (
+            "SELECT COUNT(Id) FROM KPS_Sales__c GROUP BY Net_Amount__c",
+            "MALFORMED_QUERY",
+            "field 'Net_Amount__c' can not be grouped in a query call",
+        ),
+        (
+            "SELECT Id FROM KPS_Sales__c ORDER BY Notes__c",
+            "MALFORMED_QUERY",
+            "field 'Notes__c' can not be sorted in a query call",
+        ),
+        (
+            "SELECT Id FROM KPS_Sales__c WHERE Notes__c LIKE 'a%'",
+            "INVALID_FIELD",
+            "field 'Notes__c' can not be filtered in a query call",
+        ),
         ("SELECT Id FROM Account WHERE Id = 'x'", "INVALID_QUERY_FILTER_OPERATOR", "invalid ID"),
         (
             "SELECT Id FROM Account OFFSET 2001",
