@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from kpcluigi.rehearsal.salesforce.ids import make_id
@@ -11,13 +13,15 @@ OURS = "External_ID__c LIKE 'alter-%'"
 
 
 @pytest.fixture
-def altered(org: OrgClient) -> OrgClient:
+def altered(org: OrgClient) -> Iterator[OrgClient]:
     """Three records, and an automation that lets none of them change."""
     rows = "".join(f"alter-{i},{i}\n" for i in range(3))
     assert org.load("External_ID__c,Quantity__c\n" + rows)["numberRecordsFailed"] == 0
     org.standin.automate(object="KPS_Sales__c", error="FIELD_CUSTOM_VALIDATION_EXCEPTION:no:--")
     org.standin.reset()
-    return org
+    yield org
+    org.standin.automate(object="KPS_Sales__c", remove=True)
+    org.standin.alter(f"DELETE FROM KPS_Sales__c WHERE {OURS}")
 
 
 def test_an_alteration_is_nobodys_action(altered: OrgClient) -> None:
@@ -32,7 +36,6 @@ def test_an_alteration_is_nobodys_action(altered: OrgClient) -> None:
     assert standin.alter(f"INSERT INTO KPS_Sales__c {copied}") == 1
     assert standin.log() == []
     assert standin.stats()["automation_rejected"] == 0
-    standin.automate(object="KPS_Sales__c", remove=True)
     records = altered.query(
         "SELECT External_ID__c, Quantity__c, SystemModstamp FROM KPS_Sales__c "
         f"WHERE {OURS} ORDER BY External_ID__c"
@@ -40,7 +43,6 @@ def test_an_alteration_is_nobodys_action(altered: OrgClient) -> None:
     assert [tuple(record.values())[1:] for record in records] == [
         (f"alter-{i}", 9.0, "2020-01-01T00:00:00.000+0000") for i in (0, 1, 3)
     ]
-    standin.alter(f"DELETE FROM KPS_Sales__c WHERE {OURS}")
 
 
 @pytest.mark.parametrize(
