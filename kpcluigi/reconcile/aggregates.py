@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +22,8 @@ from kpcluigi.salesforce import Client
 QUERY_BYTES = 12_000
 """Of a query's URL; Salesforce takes 16,384."""
 TIMEOUT = "QUERY_TIMEOUT"
+SHOWN = 20
+"""Digits of a mean, which seldom ends."""
 
 
 class Asking:
@@ -176,7 +178,9 @@ def is_as_expected(
 def as_text(value: Value | None) -> str | None:
     """For people; None stays None."""
     if isinstance(value, Decimal):
-        return f"{value:f}"
+        shown = format(value, "f")
+        with localcontext(prec=SHOWN):
+            return shown if len(shown) <= 2 * SHOWN else f"{+value:f}"
     return None if value is None else str(value)
 
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from kpcluigi.chunkfile import ChunkWriter, writing
 from kpcluigi.csvframes import header_line
+from kpcluigi.fields import NULL
 from kpcluigi.markers import Difference, DifferenceKind
 from kpcluigi.reconcile.alike import Alike, fields_alike
 from kpcluigi.tables import Table
@@ -102,8 +103,8 @@ class Named:
             rows.filter(DIFFERS + name).select(
                 **common,
                 field=pl.lit(name),
-                expected=pl.col(name),
-                found=pl.col(ORG + name),
+                expected=_or_null(pl.col(name)),
+                found=_or_null(pl.col(ORG + name)),
                 changed_at=changed_at,
             )
             for name in self._columns
@@ -121,3 +122,7 @@ class Named:
             path = self._folder / f"{name}.csv.gz"
             self._writers[name] = self._stack.enter_context(writing(path, header_line(columns)))
         self._writers[name].add(rows.select(columns))
+
+
+def _or_null(text: pl.Expr) -> pl.Expr:
+    return pl.when((text != "") & (text != NULL)).then(text)

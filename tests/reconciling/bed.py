@@ -17,7 +17,7 @@ import duckdb
 
 from kpcluigi.extract import extract_chunk
 from kpcluigi.load import standing
-from kpcluigi.markers import JobOutcome, LoadResult, Plan, Reconciled, SourceTotals
+from kpcluigi.markers import ChunkManifest, JobOutcome, LoadResult, Plan, Reconciled, SourceTotals
 from kpcluigi.oracle import Window, connect, describe_source, plan_chunks, read_totals
 from kpcluigi.oracle.strata import stratum_by_chunk
 from kpcluigi.reconcile import Ends, QueryRules, reconcile_table
@@ -73,7 +73,9 @@ MAPPING = {
     },
     "lookups": {"TENANT_CODE": "Tenant__r.Code__c"},
 }
-TENANT = SObject("Tenant__c", (Field("Code__c", "string", 8, external_id=True, unique=True),), "a0P")
+TENANT = SObject(
+    "Tenant__c", (Field("Code__c", "string", 8, external_id=True, unique=True),), "a0P"
+)
 SALE = SObject(
     "Sale__c",
     (
@@ -105,7 +107,7 @@ def row_sql(rows: int) -> str:
             CASE WHEN i % 7 = 0 THEN NULL WHEN i % 3 = 0 THEN 'ร้านค้า ' || i
                 ELSE 'note, "' || i || '"' END,
             CASE WHEN i % 50 = 0 THEN 'Y' ELSE 'N' END,
-            CASE WHEN i % 17 = 0 THEN NULL ELSE rpad('T' || (i % {TENANTS}), 8) END,
+            CASE WHEN i % 17 = 0 THEN NULL ELSE rpad('T' || (i % {TENANTS}), 8, ' ') END,
             TIMESTAMP '2024-01-01' + to_days((i % {DAYS})::INTEGER) + to_seconds(i * 37 % 86400)
         FROM range({rows}) r(i)"""
 
@@ -143,9 +145,24 @@ class Bed:
     def reconcile(self, *, full: bool = False, **changes: Any) -> Reconciled:
         return reconcile_table(self.ends(full=full, **changes))
 
-    def alter(self, sql: str) -> None:
-        """A difference that no API call made, so that it is not later than the load."""
-        assert self.org.alter(sql) >= 1, sql
+    @contextmanager
+    def planted(self, sql: str, *keys: str) -> Iterator[None]:
+        """A difference that no API call made, so that it is not later than the load.
+
+        Args:
+            keys: the records that it changes, adds or removes; they are put back afterwards.
+        """
+        assert self.org.alter(sql) == len(keys), sql
+        try:
+            yield
+        finally:
+            self.put_back(*keys)
+
+    def put_back(self, *keys: str) -> None:
+        """These records are as they were loaded."""
+        which = f"External_ID__c IN ({', '.join(repr(key) for key in keys)})"
+        self.org.alter(f"DELETE FROM Sale__c WHERE {which}")
+        self.org.alter(f"INSERT INTO Sale__c SELECT * FROM before WHERE {which}")
 
     def key(self, i: int) -> str:
         """External id of row i."""
@@ -228,11 +245,10 @@ def _fill(database: Path, folder: TableFolder) -> None:
             f"ON t.Code__c = s.Tenant"
         )
         insert_rows(con, "Sale__c", rows)
+        con.execute("CREATE TABLE before AS FROM Sale__c")
 
 
 def _mark_loaded(folder: TableFolder, mapping: Table, plan: Plan) -> None:
-    from kpcluigi.markers import ChunkManifest
-
     for chunk in plan.chunks:
         manifest = read_marker(folder.chunk_manifest(chunk.n), ChunkManifest)
         assert manifest is not None
