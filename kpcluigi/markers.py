@@ -524,6 +524,8 @@ class RepairSource(Marker):
     """The start of the command that it was begun by."""
     changed_too: bool
     """Rows that were changed in the org since are among them."""
+    ranges: list[str]
+    """Days whose rows are compared from now on, whatever else agrees; empty: all."""
     sha256: str
     header_bytes: int
     cuts: list[tuple[int, int]]
@@ -540,6 +542,7 @@ class RepairResult(Marker):
     updated: int
     failed: int
     unprocessed: int
+    blanked: int = 0
     errors: list[RowErrors] = []
     jobs: list[JobOutcome]
     seconds: float

@@ -75,7 +75,7 @@ def named_jobs(org: Path) -> set[str]:
         StagingError: one of them cannot be read.
     """
     named: set[str] = set()
-    for kind in ("loads", "retries"):
+    for kind in ("loads", "retries", "repairs"):
         for path in org.glob(f"*/*/{kind}/[!.]*.json"):
             try:
                 named.update(_ids(json.loads(path.read_bytes())))

@@ -75,12 +75,12 @@ class Ledger:
         return list(jobs.values())
 
     def _paths(self) -> set[str]:
-        """data/ORG/RUN/TABLE/{loads,retries}/*.json, without temporary files."""
+        """data/ORG/RUN/TABLE/{loads,retries,repairs}/*.json, without temporary files."""
         return {
             f"{table}/{kind}/{name}"
             for run in _folders(str(self._org_folder))
             for table in _folders(run)
-            for kind in ("loads", "retries")
+            for kind in ("loads", "retries", "repairs")
             for name in _names(f"{table}/{kind}")
             if name.endswith(".json") and not name.startswith(".")
         }

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from kpcluigi.errors import StagingError
-from kpcluigi.load import finished_attempts, under_way
+from kpcluigi.load import finished_attempts, repair_under_way, under_way
 from kpcluigi.load.chunk import forget_journal
-from kpcluigi.markers import LoadResult, Plan, RetryResult, SpentJobs
+from kpcluigi.markers import LoadResult, Plan, RepairResult, RetryResult, SpentJobs
 from kpcluigi.staging import (
     TableFolder,
     read_marker,
     reextract_command,
+    repair_command,
     retry_command,
     write_marker,
 )
@@ -84,6 +85,12 @@ def reextract(
             f"{table.name}: attempt {attempt} to send dead-lettered rows again is under way; "
             f"finish it first with: {retry_command(folder)}"
         )
+    repair = repair_under_way(folder)
+    if repair is not None:
+        raise StagingError(
+            f"{table.name}: repair {repair} is under way; finish it first with: "
+            f"{repair_command(folder)}"
+        )
     again = [n for n in numbers if n not in done] if chunk is None else [chunk]
     drop_plan = not done and chunk is None
     if again:
@@ -100,7 +107,13 @@ def reextract(
                 path.unlink(missing_ok=True)
     with folder.retry_lock(), folder.plan_lock():
         if drop_plan:
-            for path in (folder.retries, folder.dead_letter(0).parent, folder.blanked(0).parent):
+            for path in (
+                folder.retries,
+                folder.repairs,
+                folder.differences,
+                folder.dead_letter(0).parent,
+                folder.blanked(0).parent,
+            ):
                 shutil.rmtree(path, ignore_errors=True)
             folder.plan.unlink()
         elif plan.fingerprint != fingerprint:
@@ -111,11 +124,12 @@ def reextract(
 
 def _keep_jobs(folder: TableFolder, chunks: list[int], *, whole: bool) -> None:
     """What the jobs took of the daily allocation is taken, though their markers go."""
-    results: list[LoadResult | RetryResult | None] = [
+    results: list[LoadResult | RetryResult | RepairResult | None] = [
         read_marker(folder.load_result(n), LoadResult) for n in chunks
     ]
     if whole:
         results += finished_attempts(folder)
+        results += [read_marker(folder.repair_result(k), RepairResult) for k in folder.repaired]
     jobs = [job for result in results if result is not None for job in result.jobs]
     if jobs:
         write_marker(

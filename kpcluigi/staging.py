@@ -406,7 +406,16 @@ def reextract_command(folder: TableFolder, *options: str) -> str:
 
 def retry_command(folder: TableFolder) -> str:
     """What sends a table's dead-lettered rows again, in the very run that the folder belongs to."""
-    words = ["luigi", "--module", "kpcluigi", "RetryFailed", "--table", folder.path.name]
+    return _luigi_command(folder, "RetryFailed")
+
+
+def repair_command(folder: TableFolder) -> str:
+    """What sends a table's missing and modified rows again, in that run."""
+    return _luigi_command(folder, "Repair")
+
+
+def _luigi_command(folder: TableFolder, task: str) -> str:
+    words = ["luigi", "--module", "kpcluigi", task, "--table", folder.path.name]
     run = _RUN.fullmatch(folder.path.parent.name)
     until = ["--until", run["end"]] if run and run["mode"] == "incremental" else []
     return " ".join([*words, *until, *_options_of_run(folder)])

@@ -8,6 +8,8 @@
     row_errors.py   what Salesforce says of a row
     standing.py     what the loads and retries of a table add up to
     retry.py        dead-lettered rows, sent again
+    repair.py       rows that the org does not have as they were sent, sent again; attempt.py what
+                    the two have in common
     compression.py  whether the org takes gzip
 
 Knows no Luigi and no Oracle.
@@ -16,6 +18,7 @@ Knows no Luigi and no Oracle.
 from kpcluigi.load.chunk import ChunkLoad
 from kpcluigi.load.compression import Compression
 from kpcluigi.load.fileload import FileLoad, LoadRules, StagedFile
+from kpcluigi.load.repair import RepairLoad, open_repair, repair_under_way, to_repair
 from kpcluigi.load.retry import RetryLoad, open_attempt, under_way
 from kpcluigi.load.standing import (
     Standing,
@@ -30,13 +33,17 @@ __all__ = [
     "Compression",
     "FileLoad",
     "LoadRules",
+    "RepairLoad",
     "RetryLoad",
     "StagedFile",
     "Standing",
     "dead_rows",
     "finished_attempts",
     "open_attempt",
+    "open_repair",
+    "repair_under_way",
     "require_sane",
     "standing",
+    "to_repair",
     "under_way",
 ]

@@ -9,28 +9,25 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import io
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 
 from kpcluigi.chunkfile import writing
 from kpcluigi.csvframes import header_line, read_frames
-from kpcluigi.errors import ChunkChangedError, StagingError
+from kpcluigi.errors import StagingError
 from kpcluigi.fields.text import FIELD_CHARACTERS
-from kpcluigi.load.chunk import forget_journal, gather
-from kpcluigi.load.compression import Compression
-from kpcluigi.load.fileload import FileLoad, Gate, LoadRules, Stage, StagedFile
+from kpcluigi.load.attempt import AttemptLoad, sha256_of
+from kpcluigi.load.chunk import forget_journal
+from kpcluigi.load.fileload import StagedFile
 from kpcluigi.load.results import KeySet
 from kpcluigi.load.row_errors import ERROR
 from kpcluigi.load.settle import write_rows
 from kpcluigi.markers import RetryResult, RetrySource
-from kpcluigi.salesforce import Client
 from kpcluigi.staging import TableFolder, read_marker, write_marker
 from kpcluigi.tables import Table
 from kpcluigi.transform import RECORD_CHARACTERS
@@ -68,7 +65,7 @@ def open_attempt(
     if attempt is not None:
         source = read_marker(folder.retry_source(attempt), RetrySource)
         begun_with = "" if source is None else source.corrected_sha256
-        if corrected is not None and _sha256(corrected) != begun_with:
+        if corrected is not None and sha256_of(corrected) != begun_with:
             raise StagingError(
                 f"{table.name}: attempt {attempt} is under way with other rows than those of "
                 f"{corrected}; finish it first, with the same command without --corrected"
@@ -86,7 +83,7 @@ def open_attempt(
     if corrected is None:
         frames = _as_they_are(folder, table)
     else:
-        begun_with = _sha256(corrected)
+        begun_with = sha256_of(corrected)
         dead = KeySet(_keys_of(folder, table))
         frames = _corrected(corrected, table, dead)
     folder.retry_before(attempt).unlink(missing_ok=True)
@@ -131,17 +128,6 @@ def _keep_as_before(folder: TableFolder, table: Table, attempt: int) -> None:
         for frame in read_frames(path, columns)
     )
     write_rows(folder.retry_before(attempt), columns, frames)
-
-
-def _sha256(path: Path) -> str:
-    """Of the bytes of a corrected file."""
-    if not path.is_file():
-        raise StagingError(f"{path} is no file; nothing was sent")
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise StagingError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _as_they_are(folder: TableFolder, table: Table) -> Iterator[pl.DataFrame]:
@@ -236,23 +222,8 @@ def _known(rows: list[dict[str, str]], key: str, dead: KeySet, faults: list[str]
     return frame
 
 
-@dataclass
-class RetryLoad:
-    """One attempt; `run` brings it from wherever it stands to its marker.
-
-    The attributes are those of `FileLoad`; its staged file is the attempt's.
-    """
-
-    client: Client
-    table: Table
-    folder: TableFolder
-    attempt: int
-    logs: Path
-    rules: LoadRules
-    compression: Compression
-    gate: Gate
-    stage: Callable[[Stage], None]
-    tell: Callable[[str, float, str | None], None]
+class RetryLoad(AttemptLoad):
+    """One attempt; `run` brings it from wherever it stands to its marker."""
 
     def run(self) -> RetryResult:
         """Send the rows, take those that arrived out of the dead letter, write the marker.
@@ -265,7 +236,6 @@ class RetryLoad:
         source = read_marker(folder.retry_source(attempt), RetrySource)
         if source is None:
             raise StagingError(f"{folder.retry_source(attempt)} is gone; run the command again")
-        self._verify(source)
         staged = StagedFile(
             title=f"{self.table.name} attempt {attempt}",
             table=self.table.name,
@@ -278,20 +248,11 @@ class RetryLoad:
             journal=folder.retry_journal(attempt),
             again=folder.retry_again(attempt),
         )
-        loaded = FileLoad(
-            client=self.client,
-            table=self.table,
-            staged=staged,
-            logs=self.logs,
-            rules=self.rules,
-            compression=self.compression,
-            gate=self.gate,
-            may_send=lambda: None,
-            stage=self.stage,
-            tell=self.tell,
-        ).run()
-        blanked = gather(
-            loaded, self.table, folder.dead_retry(attempt), folder.retry_blanked(attempt)
+        loaded, blanked = self.send(
+            staged,
+            begun=folder.retry_source(attempt),
+            dead=folder.dead_retry(attempt),
+            blanked=folder.retry_blanked(attempt),
         )
         self._leave_out_of_the_dead_letter()
         result = RetryResult(
@@ -311,18 +272,6 @@ class RetryLoad:
         write_marker(folder.retry_result(attempt), result)
         forget_journal(staged.journal, staged.again)
         return result
-
-    def _verify(self, source: RetrySource) -> None:
-        """Raises `ChunkChangedError` unless the file is the one that the attempt began with."""
-        file = self.folder.retry_file(self.attempt)
-        if not file.exists() or _sha256(file) != source.sha256:
-            raise ChunkChangedError(
-                f"{self.table.name} attempt {self.attempt}: {file} was changed since the attempt "
-                f"began; nothing more of it was sent. Restore it from a backup, or, where no job "
-                f"of it is under way in the org (Setup, Bulk Data Load Jobs), remove "
-                f"{self.folder.retry_source(self.attempt)} and "
-                f"{self.folder.retry_journal(self.attempt)} and run the same command again"
-            )
 
     def _leave_out_of_the_dead_letter(self) -> None:
         """The attempt's rows leave the older files: they arrived, or are in the attempt's own."""

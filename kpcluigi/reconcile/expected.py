@@ -17,6 +17,7 @@ import polars as pl
 
 from kpcluigi.csvframes import read_frames
 from kpcluigi.fields import NULL
+from kpcluigi.load.results import KeySet
 from kpcluigi.load.retry import REJECTED
 from kpcluigi.load.row_errors import ERROR
 from kpcluigi.markers import RangeTotals, RetrySource
@@ -65,6 +66,7 @@ class KnownRows:
         self._partition = Partition.of(table)
         self._targets = {m: m.target(table) for m in measures}
         self._days: dict[date | None, Shift] = {}
+        self._orphans = KeySet()
 
     @classmethod
     def of(cls, folder: TableFolder, table: Table, measures: Sequence[Measure]) -> KnownRows:
@@ -119,7 +121,10 @@ class KnownRows:
 
     def add_orphans(self, path: Path) -> None:
         """The rows of a file were sent without one of their parents, or more."""
-        for day, rows in self._by_day(path):
+        key = self._table.external_id
+        for day, found in self._by_day(path):
+            rows = found.filter(~self._orphans.has(found[key]))
+            self._orphans.add(rows[key])
             shift = self._days.setdefault(day, Shift())
             for measure in self._measures:
                 if measure.what == "parents":
@@ -136,7 +141,8 @@ class KnownRows:
     def _by_day(self, path: Path, of: str = "") -> Iterator[tuple[date | None, pl.DataFrame]]:
         if not path.exists():
             return
-        columns = sorted({*self._targets.values(), *self._partition_fields})
+        names = (self._table.external_id, *self._targets.values(), *self._partition_fields)
+        columns = list(dict.fromkeys(names))
         for frame in read_frames(path, [*columns, ERROR] if of else columns):
             if of:
                 frame = frame.filter(pl.col(ERROR).str.starts_with(of))

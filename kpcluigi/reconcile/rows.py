@@ -34,7 +34,7 @@ from kpcluigi.reconcile.named import (
 )
 from kpcluigi.reconcile.sample import batches
 from kpcluigi.reconcile.spans import Range, Span, grouped, spans_of_jobs
-from kpcluigi.reconcile.staged import CORRECTED, SENT, Sent, StagedTotals
+from kpcluigi.reconcile.staged import CLOCKS, CORRECTED, SENT, Sent, StagedTotals
 from kpcluigi.salesforce import (
     Client,
     abort_query_job,
@@ -258,7 +258,7 @@ class RowComparison:
         both = both.with_columns(self._differs(f).alias(DIFFERS + f.name) for f in self._fields)
         any_field = pl.any_horizontal(DIFFERS + f.name for f in self._fields)
         changed_at = pl.col(ORG + CHANGED_AT).str.slice(0, SECONDS).str.to_datetime(_MOMENT)
-        since = changed_at - self._client.clock_ahead > pl.col(SENT)
+        since = changed_at - self._client.clock_ahead - CLOCKS > pl.col(SENT)
         here, there = pl.col(_HERE).is_not_null(), pl.col(ORG + RECORD_ID).is_not_null()
         kind = (
             pl.when(~here).then(pl.lit("extra"))
@@ -327,7 +327,7 @@ def with_later(rows: pl.DataFrame, later: pl.DataFrame | None) -> pl.DataFrame:
     left = rows.join(corrected, on=KEY, how="anti")
     last = later.group_by(KEY).agg(pl.col(SENT).max().alias("last"))
     whole = pl.concat([left, corrected.select(rows.columns)])
-    sent = pl.coalesce("last", SENT).alias(SENT)
+    sent = pl.max_horizontal("last", SENT).alias(SENT)
     return whole.join(last, on=KEY, how="left").with_columns(sent).drop("last")
 
 

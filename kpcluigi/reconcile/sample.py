@@ -31,6 +31,7 @@ from kpcluigi.reconcile.alike import (
 )
 from kpcluigi.reconcile.measures import SECONDS
 from kpcluigi.reconcile.named import CHANGED_AT
+from kpcluigi.reconcile.staged import CLOCKS
 from kpcluigi.staging import TableFolder, read_marker
 
 KEYS = 200
@@ -93,7 +94,7 @@ def sampled_rows(
             if _digest(record, fields) == digest:
                 continue
         suspects.append(row[_PLACE])
-        differences += _named(row, record, fields, last_sent + asking.client.clock_ahead)
+        differences += _named(row, record, fields, last_sent + asking.client.clock_ahead + CLOCKS)
     return Sampled(
         rows=alike.height,
         checksum=checksum.hexdigest() if alike.height else "",

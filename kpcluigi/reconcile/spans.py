@@ -101,9 +101,13 @@ class Days:
             Days(second, self.end, self.totals[middle:]),
         )
 
-    def only(self, day: date) -> Days:
-        """One of its days."""
-        return Days(day, day, tuple(t for t in self.totals if t.day == str(day)))
+    def between(self, start: date, end: date) -> Days | None:
+        """Those from one day to another; None where there are none."""
+        first, last = max(start, self.start), min(end, self.end)
+        if first > last:
+            return None
+        totals = tuple(t for t in self.totals if str(first) <= t.day <= str(last))
+        return Days(first, last, totals)
 
     def __str__(self) -> str:
         return f"{self.start}" if self.start == self.end else f"{self.start}..{self.end}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -26,6 +26,9 @@ SENT = " sent"
 """Column: when all of the file was in the org, in UTC."""
 CORRECTED = " corrected"
 """Column: whether somebody corrected the row before it was sent again."""
+CLOCKS = timedelta(seconds=2)
+"""How far two moments have to lie apart to tell which was first: one is the org's, to the second,
+and how far the clocks differ is known to the second."""
 _MOST_DIGITS = 38
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from kpcluigi.errors import JobFailedError, SalesforceError, StagingError
@@ -14,6 +15,7 @@ from kpcluigi.markers import (
     Difference,
     Plan,
     Reconciled,
+    RepairSource,
     SourceTotals,
 )
 from kpcluigi.oracle import Window
@@ -44,7 +46,7 @@ from kpcluigi.salesforce import (
     limits,
     wait_for_query_job,
 )
-from kpcluigi.staging import TableFolder
+from kpcluigi.staging import TableFolder, read_marker
 from kpcluigi.tables import Table
 
 UNFILTERED = 1_000_000
@@ -129,7 +131,7 @@ class _Reconciliation:
         compared = self._by_range()
         counted_by, in_org = self._count(compared)
         sampled = self._sample()
-        suspects = self._days_of(sampled)
+        suspects = [*self._days_of(sampled), *self._repaired()]
         differing = [one for one in compared if one.differs]
         rows, named, contradictions = self._compare_rows(
             [piece for one in differing for piece in self._narrowed(one)], suspects
@@ -282,14 +284,32 @@ class _Reconciliation:
             return self._ranges
         texts = sampled.suspects[self._partition.field]
         days = {day for text in texts if (day := self._partition.day_of(text or "")) is not None}
-        return [
-            Range(one.days.only(day), self._partition.span(day, day))
-            for day in sorted(days)
-            for one in self._ranges
-            if one.days.start <= day <= one.days.end
-        ]
+        return [one for day in sorted(days) for one in self._within(day, day)]
 
     # -- level 4
+
+    def _repaired(self) -> list[Range]:
+        """The days of rows that were repaired: no total need have shown what was wrong there."""
+        found: list[Range] = []
+        for attempt in self._ends.folder.repaired:
+            source = read_marker(self._ends.folder.repair_source(attempt), RepairSource)
+            if source is None:
+                continue
+            if not source.ranges or self._partition is None:
+                return self._ranges
+            for text in source.ranges:
+                start, _, end = text.partition("..")
+                found += self._within(date.fromisoformat(start), date.fromisoformat(end or start))
+        return found
+
+    def _within(self, start: date, end: date) -> list[Range]:
+        """Days from one to another, cut as the ranges are."""
+        assert self._partition is not None
+        return [
+            Range(days, self._partition.span(days.start, days.end))
+            for one in self._ranges
+            if (days := one.days.between(start, end)) is not None
+        ]
 
     def _narrowed(self, one: Compared) -> list[Compared]:
         """The days of a range in which something differs, as far as a few more queries tell."""

@@ -89,7 +89,7 @@ class Client:
         self.api_usage: tuple[int, int] | None = None
         """Requests used and allowed in the org's last 24 hours, as last told by Salesforce."""
         self.clock_ahead = timedelta()
-        """How far the org's clock is ahead of this host's, to the second."""
+        """How far the org's clock is ahead of this host's; up to a second more."""
         self.identity_url = ""
         """Who the token belongs to, …/id/ORG/USER, as the last login told."""
         self.retries = retries

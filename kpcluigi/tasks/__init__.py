@@ -13,6 +13,7 @@ from kpcluigi.tasks.migrate import MigrateAll
 from kpcluigi.tasks.plan import PlanChunks
 from kpcluigi.tasks.preflight import Preflight
 from kpcluigi.tasks.reconcile import Reconcile
+from kpcluigi.tasks.repair import Repair
 from kpcluigi.tasks.retry import RetryFailed
 from kpcluigi.tasks.sales_target import SyncSalesTarget
 from kpcluigi.tasks.totals import SourceTotals
@@ -25,6 +26,7 @@ __all__ = [
     "PlanChunks",
     "Preflight",
     "Reconcile",
+    "Repair",
     "RetryFailed",
     "SourceTotals",
     "SyncSalesTarget",

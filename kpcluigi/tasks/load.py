@@ -16,7 +16,7 @@ from kpcluigi.errors import StagingError, TooManyFailedRowsError
 from kpcluigi.load import ChunkLoad, Compression, LoadRules, Standing, require_sane, standing
 from kpcluigi.load.chunk import forget_journal
 from kpcluigi.load.fileload import Stage
-from kpcluigi.markers import ChunkManifest, LoadResult, Marker, Plan, RetryResult
+from kpcluigi.markers import ChunkManifest, LoadResult, Marker, Plan, RepairResult, RetryResult
 from kpcluigi.quota import Admission
 from kpcluigi.salesforce import Client, Tracker, allocation_of, file_reference
 from kpcluigi.staging import read_marker, retry_command
@@ -95,7 +95,7 @@ class Tracked:
     def stage(self, stage: Stage) -> None:
         self.tracker.update(self.reference, stage)
 
-    def end(self, result: LoadResult | RetryResult) -> None:
+    def end(self, result: LoadResult | RetryResult | RepairResult) -> None:
         """Every row has its outcome."""
         self.tracker.update(
             self.reference,

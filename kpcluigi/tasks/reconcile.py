@@ -9,12 +9,18 @@ import luigi
 
 from kpcluigi import settings
 from kpcluigi.errors import ReconciliationError, StagingError
-from kpcluigi.load import under_way
+from kpcluigi.load import repair_under_way, under_way
 from kpcluigi.markers import Reconciled
 from kpcluigi.markers import SourceTotals as SourceTotalsMarker
 from kpcluigi.oracle import Window
 from kpcluigi.reconcile import Ends, QueryRules, reconcile_increment, reconcile_table
-from kpcluigi.staging import read_marker, reextract_command, retry_command, write_marker
+from kpcluigi.staging import (
+    read_marker,
+    reextract_command,
+    repair_command,
+    retry_command,
+    write_marker,
+)
 from kpcluigi.tasks.base import INCREMENTAL, SALESFORCE_QUERY, TableTask, salesforce_client
 from kpcluigi.tasks.load import LoadTable, clean_up, remedy, standing_of
 from kpcluigi.tasks.preflight import this_preflight
@@ -29,6 +35,21 @@ def query_rules() -> QueryRules:
         poll_interval_max=rules.poll_interval_max,
         job_timeout=rules.job_timeout,
     )
+
+
+def _classes(result: Reconciled) -> str:
+    """What became of the rows that were compared, in words."""
+    rows = result.rows
+    if rows is None:
+        return ""
+    counts = {
+        "modified": rows.modified,
+        "missing": rows.missing,
+        "extra": rows.extra,
+        "changed in Salesforce since": rows.changed_since,
+    }
+    told = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
+    return f": {told}" if told else ""
 
 
 class Reconcile(TableTask):
@@ -57,8 +78,19 @@ class Reconcile(TableTask):
         return done.rows is not None and not done.rows.ranges
 
     def _next_step(self, result: Reconciled) -> str:
-        if result.verdict == "EXCEPTIONS":
+        rows = result.rows
+        if result.verdict == "EXCEPTIONS" and (rows is None or not rows.changed_since):
             return f"All that is missing is in the dead letter. {remedy(self)}"
+        if rows is not None and rows.folder:
+            found = self.folder.path / rows.folder
+            repair = f"To send missing and modified rows again: {repair_command(self.folder)}"
+            if not rows.missing and not rows.modified:
+                repair = (
+                    f"Rows that were changed in Salesforce since, or that only it has, are left "
+                    f"alone: accept them by name in tables.toml (accept), or undo changes with: "
+                    f"{repair_command(self.folder)} --changed-too"
+                )
+            return f"Keys, fields and both values are in {found}. {repair}"
         return (
             f"Where Oracle or the org changed meanwhile, start the table over with: "
             f"{reextract_command(self.folder, '--loaded')}, and run the same command again"
@@ -74,6 +106,12 @@ class Reconcile(TableTask):
             raise StagingError(
                 f"{self.table}: attempt {attempt} to send dead-lettered rows again is under way, "
                 f"so that they cannot be counted. Finish it with: {retry_command(self.folder)}"
+            )
+        repair = repair_under_way(self.folder)
+        if repair is not None:
+            raise StagingError(
+                f"{self.table}: repair {repair} is under way, so that its rows cannot be compared. "
+                f"Finish it with: {repair_command(self.folder)}"
             )
         progress = self.progress()
         with salesforce_client(progress.tell) as client:
@@ -112,6 +150,6 @@ class Reconcile(TableTask):
             raise ReconciliationError(
                 f"{self.table}: {result.verdict}. Oracle has {result.source:,} rows in the window, "
                 f"{result.created + result.updated:,} were loaded, {result.dead_lettered:,} are in "
-                f"{self.folder.path / 'dead_letter'}, the org has {result.salesforce:,}; "
-                f"see {self.folder.reconciled}. {self._next_step(result)}"
+                f"{self.folder.path / 'dead_letter'}, the org has {result.salesforce:,}"
+                f"{_classes(result)}; see {self.folder.reconciled}. {self._next_step(result)}"
             )
