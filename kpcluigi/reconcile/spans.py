@@ -12,9 +12,10 @@ from kpcluigi.markers import RangeTotals
 from kpcluigi.oracle import Window
 from kpcluigi.tables import Table
 
-MOST_ROWS = 300_000
-"""In one range. A filter on a custom index is selective below 333,333 rows (Best Practices for
-Deployments with Large Data Volumes, "Indexes")."""
+LEAST_ROWS, MOST_ROWS = 100_000, 300_000
+"""In one range. A filter on a custom index is selective below a tenth of the first million records
+and a twentieth of all others, and below 333,333 (Best Practices for Deployments with Large Data
+Volumes, "Indexes"); ranges of less than the first would be many for nothing."""
 GROUP_ROWS = 16_000_000
 """Whose rows are compared at once: they make 64 files of each side."""
 JOB_ROWS = 3_000_000
@@ -173,8 +174,9 @@ def days_of(
     """
     found: list[Days] = []
     start, held = window.start, list[RangeTotals]()
+    most = _most_rows(sum(day.rows for day in ranges))
     for day in ranges:
-        if held and not _fit([*held, day], units):
+        if held and not _fit([*held, day], units, most):
             end = date.fromisoformat(day.day) - timedelta(days=1)
             found.append(Days(start, end, tuple(held)))
             start, held = date.fromisoformat(day.day), []
@@ -182,8 +184,14 @@ def days_of(
     return [*found, Days(start, window.end, tuple(held))]
 
 
-def _fit(days: Sequence[RangeTotals], units: dict[str, Decimal]) -> bool:
-    if sum(day.rows for day in days) > MOST_ROWS:
+def _most_rows(rows: int) -> int:
+    """For an object with so many records."""
+    selective = min(rows, 1_000_000) // 10 + max(rows - 1_000_000, 0) // 20
+    return max(LEAST_ROWS, min(selective, MOST_ROWS))
+
+
+def _fit(days: Sequence[RangeTotals], units: dict[str, Decimal], most: int) -> bool:
+    if sum(day.rows for day in days) > most:
         return False
     for column, unit in units.items():
         whole = sum(abs(Decimal(day.columns[column].sum or 0)) for day in days)

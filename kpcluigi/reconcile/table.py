@@ -219,7 +219,8 @@ class _Reconciliation:
         except SalesforceError as error:
             self._notes.append(f"whether {field} is indexed could not be asked: {error}")
             return
-        if plans and plans[0]["leadingOperationType"] == "TableScan" and len(self._ranges) > 1:
+        notes = plans[0]["notes"] if plans else []
+        if any("unindexed" in note["description"] and field in note["fields"] for note in notes):
             self._notes.append(
                 f"{field} should be indexed and is not: each of the {len(self._ranges)} ranges "
                 f"reads all of {ends.table.object}. Ask Salesforce support for a custom index on it"
