@@ -9,6 +9,7 @@
         started.json                               when the command was last started
         preflight/START.json                       what was checked at each start
         report.html  report.json                   written from the markers at every exit
+        audit.jsonl                                what they were at each exit, as a chain of hashes
         salesforce/gzip.json                       whether this org takes compressed uploads
         salesforce/logs/OBJECT_JOBID_{successful,failed,unprocessed}.csv.gz
         KPS_T_SALES_MD/
@@ -26,6 +27,8 @@
           blanked/00001.csv.gz                     rows sent without a parent that the org lacks
           retries/00001.csv.gz  00001.sent.json    attempt 1 to send dead-lettered rows again
           retries/00001.json                       what became of them
+          repairs/00001.csv.gz  00001.sent.json    repair 1: missing and modified rows, sent again
+          repairs/00001.json                       what became of them
           failed/extract-00001.json                why a task did not finish, until it does
           .locks/00001                             held (flock) by the one process at work on it
       sales_target/dbhost_5432_kpc/                a PostgreSQL server and database
@@ -102,6 +105,10 @@ class RunFolder:
     @property
     def report_facts(self) -> Path:
         return self.path / "report.json"
+
+    @property
+    def audit(self) -> Path:
+        return self.path / "audit.jsonl"
 
     @property
     def job_logs(self) -> Path:
@@ -219,6 +226,30 @@ class TableFolder:
     def attempts(self) -> list[int]:
         """The attempts to send dead-lettered rows again, the last of them maybe under way."""
         return sorted(int(path.name[:5]) for path in self.retries.glob("[0-9]*.sent.json"))
+
+    @property
+    def repairs(self) -> Path:
+        return self.path / "repairs"
+
+    def repair_file(self, attempt: int) -> Path:
+        return self.repairs / f"{attempt:05d}.csv.gz"
+
+    def repair_source(self, attempt: int) -> Path:
+        return self.repairs / f"{attempt:05d}.sent.json"
+
+    def repair_journal(self, attempt: int) -> Path:
+        return self.repairs / f"{attempt:05d}.journal.json"
+
+    def repair_again(self, attempt: int) -> Path:
+        return self.repairs / f"{attempt:05d}.again"
+
+    def repair_result(self, attempt: int) -> Path:
+        return self.repairs / f"{attempt:05d}.json"
+
+    @property
+    def repaired(self) -> list[int]:
+        """The repairs of rows that differed, the last of them maybe under way."""
+        return sorted(int(path.name[:5]) for path in self.repairs.glob("[0-9]*.sent.json"))
 
     @property
     def failures(self) -> Path:
@@ -355,7 +386,16 @@ def reextract_command(folder: TableFolder, *options: str) -> str:
 
 def retry_command(folder: TableFolder) -> str:
     """What sends a table's dead-lettered rows again, in the very run that the folder belongs to."""
-    words = ["luigi", "--module", "kpcluigi", "RetryFailed", "--table", folder.path.name]
+    return _task_command("RetryFailed", folder)
+
+
+def repair_command(folder: TableFolder) -> str:
+    """What sends a table's missing and modified rows again, in that very run."""
+    return _task_command("Repair", folder)
+
+
+def _task_command(task: str, folder: TableFolder) -> str:
+    words = ["luigi", "--module", "kpcluigi", task, "--table", folder.path.name]
     run = _RUN.fullmatch(folder.path.parent.name)
     until = ["--until", run["end"]] if run and run["mode"] == "incremental" else []
     return " ".join([*words, *until, *_options_of_run(folder)])
