@@ -2,8 +2,9 @@
 
 A line per marker that is new, changed or gone since the last line about it:
 
-    {"at": "2026-11-21T19:10:27Z", "bytes": 812, "facts": {"rows": 10}, "file": "T/loads/00001.json",
-     "mtime_ns": 1795288227000000000, "n": 1, "previous": "", "sha256": "…", "hash": "…"}
+    {"at": "2026-11-21T19:10:27Z", "bytes": 812, "facts": {"rows": 10},
+     "file": "T/loads/00001.json", "mtime_ns": 1795288227000000000, "n": 1,
+     "previous": "", "sha256": "…", "hash": "…"}
 
 `at` is when the marker was written, `sha256` that of its bytes (null: it is gone), `previous` the
 hash of the line before. `hash` is the SHA-256 of the line without it: compact JSON, keys in order.
@@ -38,8 +39,8 @@ _SETTLED = 2_000_000_000
 _SCALARS = (
     "verdict", "rows", "source", "salesforce", "difference", "extracted", "created", "updated",
     "failed", "unprocessed", "rejected", "dead_lettered", "changed_to_fit", "blanked", "scn",
-    "fingerprint", "attempt", "org_id", "oracle_database", "invocation", "stage", "error", "sampled",
-    "sample_checksum", "requests", "accepted", "tool_version",
+    "fingerprint", "attempt", "org_id", "oracle_database", "invocation", "stage", "error",
+    "sampled", "sample_checksum", "requests", "accepted", "tool_version",
 )  # fmt: skip
 """What a line tells of its marker, where the marker says it; nothing of any row."""
 _COUNTED = ("chunks", "jobs", "parts", "checks", "differences", "warnings", "not_checked")
@@ -232,14 +233,12 @@ def _take(chain: _Chain, line: _Line) -> None:
 def _cut_off(chain: _Chain, folder: RunFolder, reported: str) -> Iterator[str]:
     if reported and reported not in chain.hashes:
         yield (
-            f"lines are missing, or were replaced, at the end: {folder.report_facts.name} names the "
-            f"last hash {reported}, and no line has it"
+            f"lines are missing, or were replaced, at the end: {folder.report_facts.name} names "
+            f"the last hash {reported}, and no line has it"
         )
 
 
-def _events(
-    run: Path, known: dict[str, dict[str, Any]], now: datetime
-) -> Iterator[dict[str, Any]]:
+def _events(run: Path, known: dict[str, dict[str, Any]], now: datetime) -> Iterator[dict[str, Any]]:
     """What the lines about changed markers say, but for their places in the chain."""
     found = dict(_markers(run))
     for name, stat in found.items():

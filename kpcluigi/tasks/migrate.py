@@ -96,9 +96,11 @@ def closing(
             audit=audit,
             mapping=mapping,
         )
+        if summary.reconciled and not summary.green:
+            exit_not_green()
         print(report.last_lines(folder, summary, about=about), flush=True)
         try:
-            report.write(folder, summary)
+            report.write(folder, summary, about=about)
         except (OSError, StagingError) as error:
             print(f"kpcluigi: the report could not be written: {error}", file=sys.stderr)
 
