@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 520, 250
+WIDTH, HEIGHT = 460, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 14, 14, 46
 _TICKS: tuple[timedelta, ...] = (
     *(timedelta(seconds=n) for n in (1, 2, 5, 10, 15, 30)),

@@ -17,11 +17,10 @@ from markupsafe import Markup, escape
 from pydantic import BaseModel
 
 from kpcluigi.files import replacing
-from kpcluigi.markers import Difference
 from kpcluigi.report import charts, frames
 from kpcluigi.report.history import TableHistory, read_history
 from kpcluigi.report.summary import DELETES, PASS, RunSummary, share
-from kpcluigi.report.text import LEVELS, Step, next_steps, verdict_sentence
+from kpcluigi.report.text import LEVELS, Step, next_steps, sides_of, verdict_sentence
 from kpcluigi.staging import RunFolder, repair_command, retry_command
 from kpcluigi.version import VERSION
 
@@ -159,6 +158,7 @@ def _page(folder: RunFolder, report: Report) -> str:
         passed=PASS,
         shown=SHOWN,
         first=_first,
+        sides_of=sides_of,
         retry=lambda table: retry_command(folder.table(table)),
         repair=lambda table: repair_command(folder.table(table)),
         folder_of=lambda table: folder.table(table).path,
@@ -213,7 +213,7 @@ def _charts(histories: Mapping[str, TableHistory]) -> list[Markup]:
 
 
 def _first(found: list[Any]) -> list[Any]:
-    """What is shown of a list: what is not as it should be before what is, in their order."""
+    """What is shown of checks or ranges: those that differ first of all, in their order."""
     wrong = [one for one in found if _is_wrong(one)]
     right = [one for one in found if not _is_wrong(one)]
     chosen = [*wrong[: 4 * SHOWN], *right[:SHOWN]]
@@ -222,7 +222,7 @@ def _first(found: list[Any]) -> list[Any]:
 
 
 def _is_wrong(one: Any) -> bool:
-    return isinstance(one, Difference) or getattr(one, "verdict", PASS) != PASS
+    return bool(one.verdict != PASS)
 
 
 def _thousands(value: Any) -> str:
@@ -241,15 +241,14 @@ def _percent(value: float | None) -> str:
     return "100 %" if value == 100 else f"{min(value, 99.9999):.4f}".rstrip("0").rstrip(".") + " %"
 
 
-def _value(value: str | None) -> Markup:
-    """As it is, blanks and line ends in sight; NULL is no text."""
-    if value is None:
-        return Markup('<span class="null">NULL</span>')
-    shown = value.replace("\n", "⏎").replace("\r", "␍").replace("\t", "⇥")
+def _value(side: tuple[str, bool]) -> Markup:
+    """One side of a difference: blanks and line ends in sight, a word such as NULL told apart."""
+    text, is_value = side
+    if not is_value:
+        return Markup('<span class="null">{}</span>').format(text)
+    shown = text.replace("\n", "⏎").replace("\r", "␍").replace("\t", "⇥")
     kept = shown.strip(" ")
-    lead = len(shown) - len(shown.lstrip(" "))
-    if not kept:
-        return Markup('<span class="blank">{}</span>').format("␣" * len(shown) or "(empty)")
+    lead = len(shown) - len(shown.lstrip(" ")) if kept else 0
     return Markup("{}{}{}").format("␣" * lead, kept, "␣" * (len(shown) - lead - len(kept)))
 
 

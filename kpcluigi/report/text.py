@@ -64,10 +64,12 @@ def verdict_sentence(summary: RunSummary) -> str:
     if not summary.reconciled:
         good = sum(table.verdict == PASS for table in tables)
         named = ", ".join(t.table for t in tables if t.verdict != PASS)
+        planned = all(table.planned is not None for table in tables)
+        known = "that Oracle had" if planned else "known so far"
         return (
             f"Not finished: {len(tables) - good} of {len(tables)} table{several} "
             f"{'has' if len(tables) - good == 1 else 'have'} no PASS ({_shortened(named)}), and "
-            f"{in_org:,} of the {source:,} rows that Oracle had have been found in the org"
+            f"{in_org:,} of the {source:,} rows {known} have been found in the org"
         )
     if not tables:
         return "Nothing was moved: no table is part of this run"
@@ -188,13 +190,23 @@ def difference_in_words(found: Difference) -> str:
     what = found.kind.replace("_", " ")
     where = " ".join(part for part in (found.key, found.field, found.measure) if part)
     within = f" ({found.range})" if found.range else ""
-    sides = f"Oracle {_value(found.expected)}, org {_value(found.found)}"
+    expected, present = (text for text, _ in sides_of(found))
+    sides = f"Oracle {expected}, org {present}"
     more = f", tolerance {found.tolerance}" if found.tolerance else ""
     return f"{what}: {where}{within}: {sides}{more}"
 
 
-def _value(value: str | None) -> str:
-    return "NULL" if value is None else value
+def sides_of(found: Difference) -> list[tuple[str, bool]]:
+    """Oracle's side and the org's: the value, or a word for it; and whether it is the value."""
+    sides = []
+    for value, lacks in ((found.expected, "extra"), (found.found, "missing")):
+        if value is not None:
+            sides.append((value, True))
+        elif found.kind == lacks:
+            sides.append(("no such row", False))
+        else:
+            sides.append(("a row" if found.kind in ("missing", "extra") else "NULL", False))
+    return sides
 
 
 def last_lines(folder: RunFolder, summary: RunSummary, *, about: str = "") -> str:
@@ -205,11 +217,13 @@ def last_lines(folder: RunFolder, summary: RunSummary, *, about: str = "") -> st
     """
     lines = ["", *_status_lines(folder, summary)]
     if not summary.reconciled:
-        *first, last = next_steps(folder, summary, about=about)
-        lines += [f"Next: {step.command}" for step in first]
-        lines.append(f"{'Then' if first else 'Next'}: {last.command}")
-        if not first and last.command == command():
+        first, *others = next_steps(folder, summary, about=about)
+        lines.append(f"Next: {first.command}")
+        if first.command == command():
             lines.append("      (the same command: what is finished is not done again)")
+        for i, step in enumerate(others, 1):
+            word = "Next" if step.about and first.about and i < len(others) else "Then"
+            lines.append(f"{word}: {step.command}")
     if summary.audit and summary.audit.said:
         lines.append(f"Audit: {summary.audit.said}")
     if summary.audit and summary.audit.problem:
@@ -230,8 +244,7 @@ class Step:
 
 
 def next_steps(folder: RunFolder, summary: RunSummary, *, about: str = "") -> list[Step]:
-    """The next commands. Where only dead or differing rows are in the way, the same one again
-    would change nothing.
+    """The next commands. Where only rows are in the way, the same one again changes nothing.
 
     Args:
         about: the one table that the command was about.
@@ -254,7 +267,7 @@ def next_steps(folder: RunFolder, summary: RunSummary, *, about: str = "") -> li
         return [*steps, rest]
     if any(table.table == about and not table.failures for table in summary.tables):
         return [rest]
-    return [Step(command(), "the same command: what is finished is not done again")]
+    return [Step(command(), "the same command: what is finished is not done again"), *steps]
 
 
 def _migrate() -> str:
