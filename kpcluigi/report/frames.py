@@ -121,7 +121,7 @@ def throughput(jobs: Sequence[Job]) -> tuple[str, pd.DataFrame]:
             part = min(stop, i + 1) - max(begin, i)
             rows[i] += arrived * (part / (stop - begin) if stop > begin else 1.0)
     starts = [origin + i * step for i in range(len(rows))]
-    return unit, pd.DataFrame({"start": starts, "rows": rows}).round({"rows": 1})
+    return unit, pd.DataFrame({"start": starts, "rows": rows})
 
 
 def allocation(jobs: Sequence[Job]) -> pd.DataFrame:

@@ -111,7 +111,7 @@ def _facts(report: Report) -> str:
             }
             for table in run.tables
         ],
-        "throughput": {"per": unit, "steps": rates.to_dict("records")},
+        "throughput": {"per": unit, "steps": rates.round({"rows": 1}).to_dict("records")},
         "allocation": {"allowed": DAILY_BATCHES, "steps": allocation.to_dict("records")},
     }
     return json.dumps(facts, indent=1, default=_plain, ensure_ascii=False) + "\n"
