@@ -135,8 +135,12 @@ def _round_up(value: float) -> float:
 
 
 def _levels(top: float) -> list[float]:
-    whole = [top * i / 4 for i in range(5)]
-    return whole if all(level == int(level) for level in whole) else [0.0, top]
+    """Round numbers from 0 to the top."""
+    for parts in (4, 5, 3):
+        step = top / parts
+        if step == int(step) and float(f"{step:.1e}") == step:
+            return [i * step for i in range(parts + 1)]
+    return [0.0, top]
 
 
 def _short(value: float) -> str:

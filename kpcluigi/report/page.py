@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
@@ -253,8 +254,9 @@ def _value(side: tuple[str, bool]) -> Markup:
 
 
 def _breaks(name: str) -> Markup:
-    """A long name, which may be broken behind its underscores."""
-    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
+    """A long name, which may be broken behind its single underscores."""
+    parts = re.split(r"(?<=[^_]_)(?=[^_])", name)
+    return Markup("<wbr>").join(escape(part) for part in parts)
 
 
 def _moment(at: datetime | None) -> str:

@@ -339,14 +339,14 @@ def bad_run(folder: RunFolder, tables: list[Table]) -> None:
     stage(
         folder,
         first,
-        rows=1_500_000,
+        rows=6_500_000,
         chunks=40,
         lasts=timedelta(hours=3.5),
         failed=3,
         reread=True,
         fitted=fitted,
     )
-    reconciled(folder, first, 60_000_000, **bad_verdict(60_000_000))
+    reconciled(folder, first, 260_000_000, **bad_verdict(260_000_000))
     repaired(folder, first)
     stage(folder, second)
     for table, stage_name in ((first, "reconcile"), (second, "load")):
