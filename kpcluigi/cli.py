@@ -306,9 +306,9 @@ def _audit(options: argparse.Namespace) -> int:
         print(f"{folder.audit}: {fault}")
     if faults:
         return 1
-    signed = f", {last_hash} among them" if last_hash else ""
+    signed = f" with {last_hash}" if last_hash else ""
     print(
-        f"{folder.audit}: {end.lines:,} lines{signed}, every marker is what its last line says; "
+        f"{folder.audit}: {end.lines:,} line{'' if end.lines == 1 else 's'}{signed}, every marker is what its last line says; "
         f"last hash {end.last_hash}"
     )
     return 0

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import luigi
 import pytest
 
-from kpcluigi import audit
+from kpcluigi import audit, cli
 from kpcluigi.errors import AuditError
 from kpcluigi.markers import GzipVerdict, Marker, SpentJobs
 from kpcluigi.staging import RunFolder, write_marker
@@ -234,6 +235,43 @@ def test_several_at_once_keep_one_chain(folder: RunFolder) -> None:
         list(pool.map(add, range(12)))
     assert audit.append(folder).lines == 4 + 12
     assert audit.verify(folder)[1] == []
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunFolder]:
+    """A run that the settings lead to."""
+    monkeypatch.setenv("KPC_SALESFORCE_URL", "https://kpc.my.salesforce.com")
+    config = luigi.configuration.get_config()
+    root = config.get("staging", "root")
+    config.set("staging", "root", str(tmp_path))
+    folder = RunFolder(tmp_path / "kpc" / "full_2022-01-01_2024-12-31")
+    write_marker(folder.started, Marker())
+    yield folder
+    config.set("staging", "root", root)
+
+
+def test_the_command_says_in_a_line_that_all_is_well(
+    started: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signed = audit.append(started).last_hash
+    assert cli.main(["audit", "--last-hash", signed.upper()]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert f"1 line with {signed}, every marker is what its last line says" in line
+    assert f"last hash {signed}" in line
+
+
+def test_the_command_names_each_finding_and_fails(
+    started: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audit.append(started)
+    write_marker(started.started, Marker())
+    write_marker(started.gzip_verdict, GzipVerdict(accepted=True, job_id="750", reason=""))
+    assert cli.main(["audit", "--last-hash", "f" * 64]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"{started.audit}: ") for line in lines)
+    assert cli.main(["audit", "--start-date", "2023-01-01"]) == 1
+    assert "no run has ended in this folder yet" in capsys.readouterr().err
 
 
 def test_there_is_nothing_to_verify_before_the_first_exit(folder: RunFolder) -> None:
