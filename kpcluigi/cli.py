@@ -308,7 +308,8 @@ def _audit(options: argparse.Namespace) -> int:
         return 1
     signed = f" with {last_hash}" if last_hash else ""
     print(
-        f"{folder.audit}: {end.lines:,} line{'' if end.lines == 1 else 's'}{signed}, every marker is what its last line says; "
+        f"{folder.audit}: {end.lines:,} line{'' if end.lines == 1 else 's'}{signed}, "
+        f"every marker is what its last line says; "
         f"last hash {end.last_hash}"
     )
     return 0
