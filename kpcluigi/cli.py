@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from kpcluigi import report, settings
+from kpcluigi import audit, report, settings
 from kpcluigi.automation import no_run_under_way, restore_alone, state_file, warning_while_off
 from kpcluigi.errors import KpcluigiError
 from kpcluigi.incremental import present_increment
@@ -121,6 +121,26 @@ def _parser() -> argparse.ArgumentParser:
     _add_window(status)
     _add_mode(status)
     status.set_defaults(command=_status)
+
+    proof = commands.add_parser(
+        "audit",
+        help="whether markers and audit of a run are what they were, up to a signed report",
+        description="Verifies the chain of hashes in audit.jsonl line by line, that every marker "
+        "on disk is what its last line says, and that the chain has the hash that report.json "
+        "names. Finds lines and markers that were changed, taken out or added. Exit code 0 and one "
+        "line when all is well; else each finding on its line. Needs neither Oracle nor "
+        "Salesforce nor luigid.",
+    )
+    proof.add_argument(
+        "--last-hash",
+        default="",
+        metavar="HASH",
+        help="the audit's last hash as it stands on a signed report: it has to be in the chain, "
+        "so that lines which were cut off since are found",
+    )
+    _add_window(proof)
+    _add_mode(proof)
+    proof.set_defaults(command=_audit)
 
     restore = commands.add_parser(
         "restore",
@@ -275,6 +295,23 @@ def _status(options: argparse.Namespace) -> int:
         )
     summary = report.summarise(folder, list(run.selected.values()), run.rows_in_words)
     print("\n".join(report.status_lines(folder, summary)))
+    return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    folder = _run_of(options).run_folder
+    last_hash = options.last_hash.strip().lower()
+    end, faults = audit.verify(folder, last_hash=last_hash)
+    for fault in faults:
+        print(f"{folder.audit}: {fault}")
+    if faults:
+        return 1
+    signed = f" with {last_hash}" if last_hash else ""
+    print(
+        f"{folder.audit}: {end.lines:,} line{'' if end.lines == 1 else 's'}{signed}, "
+        f"every marker is what its last line says; "
+        f"last hash {end.last_hash}"
+    )
     return 0
 
 

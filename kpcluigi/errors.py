@@ -8,7 +8,8 @@
     │   ├── StaleRunError         the mapping or the source changed under unfinished work
     │   ├── DiskFullError         no room for a file, or less than extraction leaves free
     │   ├── ChunkChangedError     a chunk file no longer has the checksum of its manifest
-    │   └── ChunkLockedError      another process is working on this chunk
+    │   ├── ChunkLockedError      another process is working on this chunk
+    │   └── AuditError            audit.jsonl was changed, or lines of it are gone
     ├── OracleError               a statement or a connection that Oracle refused
     │   ├── SnapshotLostError     Oracle forgot the state that the plan was made at
     │   └── RowCountError         a chunk did not hold the rows of its plan
@@ -67,6 +68,10 @@ class ChunkChangedError(StagingError):
 
 class ChunkLockedError(StagingError):
     """Another process holds the lock of this chunk."""
+
+
+class AuditError(StagingError):
+    """The chain of audit.jsonl is broken, or does not have the hash that a report names."""
 
 
 class OracleError(KpcluigiError):

@@ -9,6 +9,7 @@
         started.json                               when the command was last started
         preflight/START.json                       what was checked at each start
         report.html  report.json                   written from the markers at every exit
+        audit.jsonl                                what they were at each exit, as a chain of hashes
         salesforce/gzip.json                       whether this org takes compressed uploads
         salesforce/logs/OBJECT_JOBID_{successful,failed,unprocessed}.csv.gz
         KPS_T_SALES_MD/
@@ -108,6 +109,10 @@ class RunFolder:
     @property
     def report_facts(self) -> Path:
         return self.path / "report.json"
+
+    @property
+    def audit(self) -> Path:
+        return self.path / "audit.jsonl"
 
     @property
     def job_logs(self) -> Path:

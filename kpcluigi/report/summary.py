@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kpcluigi.audit import AuditEnd
 from kpcluigi.automation import warning_while_off
 from kpcluigi.errors import CorruptMarkerError, StagingError
 from kpcluigi.load import dead_rows, finished_attempts, standing
 from kpcluigi.markers import (
+    Check,
+    Chunk,
     ChunkManifest,
     Failure,
     IncrementScope,
+    Marker,
     Plan,
     PreflightResult,
     Reconciled,
+    RepairResult,
     RetryResult,
     RowErrors,
     RunIdentity,
@@ -65,6 +72,84 @@ class TableSummary:
     """Finished attempts to send dead-lettered rows again."""
     blanked: int = 0
     """Rows sent without a parent that the org does not have."""
+    reconciled: Reconciled | None = None
+    """The comparison of Oracle, the ledger and the org; None until there is one."""
+    repairs: list[RepairResult] = field(default_factory=list)
+    """Finished attempts to send missing and modified rows again."""
+    snapshot: Snapshot | None = None
+    """None until the table is planned."""
+
+    @property
+    def success_rate(self) -> float | None:
+        """Of the rows that Oracle gave, how many arrived, in per cent; None where it gave none."""
+        return share(self.extracted, self.loaded) if self.extracted else None
+
+    @property
+    def difference(self) -> int | None:
+        """Oracle's rows less the org's; None until reconciled."""
+        return None if self.reconciled is None else self.reconciled.difference
+
+    @property
+    def match_percentage(self) -> float | None:
+        return None if self.reconciled is None else self.reconciled.match_percentage
+
+    @property
+    def can_be_repaired(self) -> bool:
+        """It has rows that are named as modified or missing in the org."""
+        if self.reconciled is None or self.verdict == PASS:
+            return False
+        rows = self.reconciled.rows
+        if rows is not None and (rows.modified or rows.missing):
+            return True
+        return any(found.kind in ("modified", "missing") for found in self.reconciled.differences)
+
+    @property
+    def levels(self) -> dict[int, list[Check]]:
+        """The checks of the reconciliation by their level."""
+        found: dict[int, list[Check]] = {}
+        for check in self.reconciled.checks if self.reconciled else ():
+            found.setdefault(check.level, []).append(check)
+        return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """As of when, and by which mapping, a table was read."""
+
+    scn: int | None
+    at: datetime
+    fingerprint: str
+    window: str
+    owner: str
+    strategy: str
+    planned_at: datetime
+    reread: list[Chunk]
+    """Chunks that were read at another SCN."""
+
+    @classmethod
+    def of(cls, plan: Plan) -> Snapshot:
+        return cls(
+            scn=plan.scn,
+            at=plan.snapshot_at,
+            fingerprint=plan.fingerprint,
+            window=plan.window,
+            owner=plan.owner,
+            strategy=plan.strategy,
+            planned_at=plan.written_at,
+            reread=plan.reread,
+        )
+
+
+@dataclass(frozen=True)
+class MappingFile:
+    """tables.toml as it was when the command began."""
+
+    path: str
+    sha256: str
+
+    @classmethod
+    def read(cls, path: Path) -> MappingFile:
+        return cls(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -83,11 +168,26 @@ class RunSummary:
     """Tables of tables.toml that are not part of it (`--tables`)."""
     automation_off: str
     """The sentence that says that the org's automation is off; empty while it is on."""
+    audit: AuditEnd | None = None
+    """None where the run has not come to an end."""
+    mapping: MappingFile | None = None
+    started_at: datetime | None = None
+    """When the command was last started."""
+
+    @property
+    def reconciled(self) -> bool:
+        """Every table's verdict is PASS."""
+        return all(table.verdict == PASS for table in self.tables)
 
     @property
     def green(self) -> bool:
-        """Every table's verdict is PASS."""
-        return all(table.verdict == PASS for table in self.tables)
+        """Every table's verdict is PASS, and the audit can be relied on."""
+        return self.reconciled and not (self.audit and self.audit.problem)
+
+    @property
+    def may_be_signed(self) -> bool:
+        """Green, of something, and with nothing left to be put back in the org."""
+        return self.green and bool(self.tables) and not self.automation_off
 
     def frame(self) -> pd.DataFrame:
         """One row per table; counts that are not known yet are NA."""
@@ -106,13 +206,18 @@ def summarise(
     *,
     left_out: int = 0,
     still_off: str = "",
+    audit: AuditEnd | None = None,
+    mapping: MappingFile | None = None,
 ) -> RunSummary:
     """Read the markers of the given tables. A corrupt one shows as that table's failure.
 
     Args:
         rows: which rows the run moves, in words.
         still_off: what is known of automation that could not be put back.
+        audit: how the audit stands, at the end of a run.
+        mapping: the tables.toml of the run.
     """
+    started = _or_none(folder.started, Marker)
     return RunSummary(
         folder=folder.path,
         window=rows,
@@ -122,6 +227,9 @@ def summarise(
         tables=[_table(folder.table(table.name), table) for table in tables],
         left_out=left_out,
         automation_off=still_off or warning_while_off(folder.path.parent),
+        audit=audit,
+        mapping=mapping,
+        started_at=started.written_at if started else None,
     )
 
 
@@ -156,6 +264,9 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
     dead_letters = folder.dead_letters
     errors = dead_rows(folder, table) if dead_letters else []
     attempts = finished_attempts(folder)
+    repairs = finished_repairs(folder)
+    plan = read_marker(folder.plan, Plan)
+    snapshot = Snapshot.of(plan) if plan else None
     if done is not None and not failures:
         return TableSummary(
             table=table.name,
@@ -176,8 +287,10 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
             errors=errors,
             attempts=attempts,
             blanked=done.blanked,
+            reconciled=done,
+            repairs=repairs,
+            snapshot=snapshot,
         )
-    plan = read_marker(folder.plan, Plan)
     if plan is None:
         return _blank(table, "not planned", failures)
     manifests = [read_marker(folder.chunk_manifest(c.n), ChunkManifest) for c in plan.chunks]
@@ -222,7 +335,23 @@ def _read(folder: TableFolder, table: Table) -> TableSummary:
         errors=errors,
         attempts=attempts,
         blanked=now.blanked,
+        reconciled=done,
+        repairs=repairs,
+        snapshot=snapshot,
     )
+
+
+def finished_repairs(folder: TableFolder) -> list[RepairResult]:
+    """What became of the rows of each repair, oldest first. Raises `CorruptMarkerError`."""
+    results = [read_marker(folder.repair_result(k), RepairResult) for k in folder.repaired]
+    return [result for result in results if result is not None]
+
+
+def share(whole: int, part: int) -> float:
+    """In per cent, never rounded up to 100."""
+    if whole == part:
+        return 100.0
+    return min(round(100 * part / whole, 4), 99.9999) if whole else 0.0
 
 
 def _failures(folder: TableFolder) -> list[Failure]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from kpcluigi.report.summary import DELETES, RunSummary, TableSummary
-from kpcluigi.staging import RunFolder, retry_command
+from kpcluigi.markers import Difference
+from kpcluigi.report.summary import DELETES, PASS, RunSummary, TableSummary
+from kpcluigi.staging import RunFolder, repair_command, retry_command
 
 NAMED = 10
 """Chunks named at most in one line, and notes of one table."""
 
-_FOR_DEAD_ROWS = {"table", "reconcile", "retry"}
+_FOR_DEAD_ROWS = {"table", "reconcile", "retry", "repair"}
 """Stages that fail because rows did."""
+
+LEVELS = {1: "counts", 2: "aggregates", 3: "sampled rows", 4: "rows", 5: "relationships"}
+"""What a reconciliation compares at each of its levels."""
 
 _COUNTS = ("planned", "extracted", "loaded", "failed", "in_org")
 _HEADINGS = ("phase", "table", "planned", "extracted", "loaded", "failed", "in org", "verdict")
@@ -35,7 +40,7 @@ def table_lines(summary: RunSummary) -> list[str]:
         "",
         f"{len(summary.tables)} table{'' if len(summary.tables) == 1 else 's'}",
         *(_number(sums[name]) for name in _COUNTS),
-        "all PASS" if summary.green else "not finished",
+        "all PASS" if summary.reconciled else "not finished",
     )
     grid = [_HEADINGS, *rows, total]
     widths = [max(len(row[i]) for row in grid) for i in range(len(_HEADINGS))]
@@ -48,6 +53,62 @@ def table_lines(summary: RunSummary) -> list[str]:
     ]
     rule = "-" * max(len(line) for line in lines)
     return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+
+
+def verdict_sentence(summary: RunSummary) -> str:
+    """The verdict of a run and what it rests on, in one sentence."""
+    tables = summary.tables
+    several = "" if len(tables) == 1 else "s"
+    source = sum(table.planned or 0 for table in tables)
+    in_org = sum(table.in_org or 0 for table in tables)
+    if not summary.reconciled:
+        good = sum(table.verdict == PASS for table in tables)
+        named = ", ".join(t.table for t in tables if t.verdict != PASS)
+        planned = all(table.planned is not None for table in tables)
+        known = "that Oracle had" if planned else "known so far"
+        return (
+            f"Not finished: {len(tables) - good} of {len(tables)} table{several} "
+            f"{'has' if len(tables) - good == 1 else 'have'} no PASS ({_shortened(named)}), and "
+            f"{in_org:,} of the {source:,} rows {known} have been found in the org"
+        )
+    if not tables:
+        return "Nothing was moved: no table is part of this run"
+    scope = "every table is reconciled"
+    if summary.left_out:
+        scope = (
+            f"every table of this run is reconciled; {summary.left_out} others are not part of it"
+        )
+    proof = "; ".join(_rests_on(summary))
+    return (
+        f"PASS: {scope}. Of the {source:,} rows that Oracle had in {len(tables)} table{several} "
+        f"the org has {in_org:,}; compared: {proof}"
+    )
+
+
+def _rests_on(summary: RunSummary) -> list[str]:
+    """What was compared, level by level."""
+    found: dict[int, int] = {}
+    tables: dict[int, int] = {}
+    for table in summary.tables:
+        for level, checks in table.levels.items():
+            found[level] = found.get(level, 0) + len(checks)
+            tables[level] = tables.get(level, 0) + 1
+    compared = [t.reconciled for t in summary.tables if t.reconciled is not None]
+    sampled = sum(done.sampled for done in compared)
+    rows = sum(done.rows.staged for done in compared if done.rows is not None)
+    said = []
+    for level in sorted(found):
+        size = {3: f"{sampled:,} rows, ", 4: f"{rows:,} rows, "}.get(level, "")
+        several = "" if found[level] == 1 else "s"
+        said.append(
+            f"{LEVELS.get(level, f'level {level}')} ({size}{found[level]:,} check{several}, "
+            f"{tables[level]} of {len(summary.tables)} tables)"
+        )
+    return said
+
+
+def _shortened(names: str, most: int = 120) -> str:
+    return names if len(names) <= most else names[:most].rpartition(",")[0] + ", …"
 
 
 def status_lines(folder: RunFolder, summary: RunSummary) -> list[str]:
@@ -81,6 +142,8 @@ def _status_lines(folder: RunFolder, summary: RunSummary) -> list[str]:
                 f"their reasons. To send them again: {retry_command(folder.table(table.table))}"
             )
             lines += [f"  {line}" for line in error_lines(table)]
+        if table.reconciled and table.reconciled.differences:
+            lines += difference_lines(table)
         if table.blanked:
             lines.append(
                 f"{table.table}: {table.blanked:,} rows were sent without a parent that the org "
@@ -112,6 +175,40 @@ def error_lines(table: TableSummary) -> list[str]:
     return lines
 
 
+def difference_lines(table: TableSummary) -> list[str]:
+    """Where Oracle and the org do not agree: the first of it, by name."""
+    assert table.reconciled is not None
+    found = table.reconciled.differences
+    lines = [f"{table.table}: {difference_in_words(one)}" for one in found[:NAMED]]
+    if len(found) > NAMED:
+        lines.append(f"{table.table}: {len(found) - NAMED:,} more differences in reconciled.json")
+    return lines
+
+
+def difference_in_words(found: Difference) -> str:
+    """One difference as a line: what, where, both values."""
+    what = found.kind.replace("_", " ")
+    where = " ".join(part for part in (found.key, found.field, found.measure) if part)
+    within = f" ({found.range})" if found.range else ""
+    expected, present = (text for text, _ in sides_of(found))
+    sides = f"Oracle {expected}, org {present}"
+    more = f", tolerance {found.tolerance}" if found.tolerance else ""
+    return f"{what}: {where}{within}: {sides}{more}"
+
+
+def sides_of(found: Difference) -> list[tuple[str, bool]]:
+    """Oracle's side and the org's: the value, or a word for it; and whether it is the value."""
+    sides = []
+    for value, lacks in ((found.expected, "extra"), (found.found, "missing")):
+        if value is not None:
+            sides.append((value, True))
+        elif found.kind == lacks:
+            sides.append(("no such row", False))
+        else:
+            sides.append(("a row" if found.kind in ("missing", "extra") else "NULL", False))
+    return sides
+
+
 def last_lines(folder: RunFolder, summary: RunSummary, *, about: str = "") -> str:
     """What an operator needs when the command has ended.
 
@@ -119,28 +216,58 @@ def last_lines(folder: RunFolder, summary: RunSummary, *, about: str = "") -> st
         about: the one table that the command was about.
     """
     lines = ["", *_status_lines(folder, summary)]
-    if not summary.green:
-        lines += _next(folder, summary, about)
+    if not summary.reconciled:
+        first, *others = next_steps(folder, summary, about=about)
+        lines.append(f"Next: {first.command}")
+        if first.command == command():
+            lines.append("      (the same command: what is finished is not done again)")
+        for i, step in enumerate(others, 1):
+            word = "Next" if step.about and first.about and i < len(others) else "Then"
+            lines.append(f"{word}: {step.command}")
+    if summary.audit and summary.audit.said:
+        lines.append(f"Audit: {summary.audit.said}")
+    if summary.audit and summary.audit.problem:
+        lines += ["", f"AUDIT BROKEN: {summary.audit.problem}"]
     if summary.automation_off:
         lines += ["", summary.automation_off]
     return "\n".join(lines)
 
 
-def _next(folder: RunFolder, summary: RunSummary, about: str) -> list[str]:
-    """The next command. Where only dead rows are in the way, the same one would change nothing."""
-    dead = [
-        table
-        for table in summary.tables
-        if table.failed and {failure.stage for failure in table.failures} <= _FOR_DEAD_ROWS
-    ]
-    others = [table for table in summary.tables if table.failures and table not in dead]
-    if dead and not others:
-        lines = [f"Next: {retry_command(folder.table(table.table))}" for table in dead]
-        return [*lines, f"Then: {_migrate()}"]
+@dataclass(frozen=True)
+class Step:
+    """What is to be done next."""
+
+    command: str
+    why: str
+    about: str = ""
+    """The table that it is about, where it is about one."""
+
+
+def next_steps(folder: RunFolder, summary: RunSummary, *, about: str = "") -> list[Step]:
+    """The next commands. Where only rows are in the way, the same one again changes nothing.
+
+    Args:
+        about: the one table that the command was about.
+    """
+    steps, others = [], []
+    for table in summary.tables:
+        stages = {failure.stage for failure in table.failures}
+        dead = bool(table.failed) and stages <= _FOR_DEAD_ROWS
+        differing = table.can_be_repaired and stages <= _FOR_DEAD_ROWS
+        if dead and table.verdict != PASS:
+            why = f"sends the {table.failed:,} dead-lettered rows of {table.table} again"
+            steps.append(Step(retry_command(folder.table(table.table)), why, table.table))
+        if differing:
+            why = f"sends the missing and modified rows of {table.table} again and compares them"
+            steps.append(Step(repair_command(folder.table(table.table)), why, table.table))
+        if table.failures and not dead and not differing:
+            others.append(table)
+    rest = Step(_migrate(), "goes on with the whole run; what is finished is not done again")
+    if steps and not others:
+        return [*steps, rest]
     if any(table.table == about and not table.failures for table in summary.tables):
-        return [f"Next: {_migrate()}"]
-    again = "      (the same command: what is finished is not done again)"
-    return [f"Next: {command()}", again]
+        return [rest]
+    return [Step(command(), "the same command: what is finished is not done again"), *steps]
 
 
 def _migrate() -> str:

@@ -10,13 +10,14 @@ from functools import lru_cache
 import luigi
 
 from kpcluigi import incremental, report, settings
-from kpcluigi.errors import DiskFullError, StagingError
+from kpcluigi.audit import AuditEnd, append, reported_hash
+from kpcluigi.errors import AuditError, DiskFullError, StagingError
 from kpcluigi.markers import Marker
-from kpcluigi.staging import make_private, refuse_stale, write_marker
+from kpcluigi.staging import RunFolder, make_private, refuse_stale, write_marker
 from kpcluigi.tasks.automation import hold_automation
 from kpcluigi.tasks.base import INCREMENTAL, RunTask, fingerprint, org_folder, select_tables
 from kpcluigi.tasks.reconcile import Reconcile
-from kpcluigi.tasks.root import open_run
+from kpcluigi.tasks.root import exit_not_green, open_run
 
 
 class MigrateAll(RunTask):
@@ -86,17 +87,39 @@ def closing(
         about: the one table that the command is about.
     """
     folder, tables, rows = run.run_folder, list(run.selected.values()), run.rows_in_words
+    mapping = report.MappingFile.read(settings.tables_path())
 
     def end() -> None:
         still_off = restore_automation()
-        summary = report.summarise(folder, tables, rows, left_out=left_out, still_off=still_off)
+        audit = _audit(folder)
+        summary = report.summarise(
+            folder,
+            tables,
+            rows,
+            left_out=left_out,
+            still_off=still_off,
+            audit=audit,
+            mapping=mapping,
+        )
+        if summary.reconciled and not summary.green:
+            exit_not_green()
         print(report.last_lines(folder, summary, about=about), flush=True)
         try:
-            report.write(folder, summary)
+            report.write(folder, summary, about=about)
         except (OSError, StagingError) as error:
             print(f"kpcluigi: the report could not be written: {error}", file=sys.stderr)
 
     return end
+
+
+def _audit(folder: RunFolder) -> AuditEnd:
+    """Continue the audit. Where it cannot be, the report is written all the same and says why."""
+    try:
+        return append(folder)
+    except (OSError, StagingError) as error:
+        if isinstance(error, AuditError):
+            exit_not_green()
+        return AuditEnd(last_hash=reported_hash(folder), problem=str(error))
 
 
 @lru_cache(maxsize=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
 import multiprocessing
 import os
 import secrets
@@ -40,6 +41,7 @@ _INDISPENSABLE = (
     ("worker", "task_process_context"),
 )
 _opened_by: int | None = None
+_exit_code: int | None = None
 
 # luigi.rpc reads these keys of [core] past luigi's own list of settings, which calls them unknown
 luigi.interface.core.ignore_unconsumed |= {
@@ -72,6 +74,7 @@ def open_run(begin: Callable[[], Callable[[], None]]) -> None:
     if _opened_by is not None or multiprocessing.parent_process() is not None:
         return
     _opened_by = os.getpid()
+    atexit.register(_leave)
     invocation()
     try:
         require_luigi_cfg()
@@ -92,6 +95,25 @@ def open_run(begin: Callable[[], Callable[[], None]]) -> None:
 def at_root_exit(work: Callable[[], None]) -> None:
     """Have `work` done when the root process exits, before what was asked for earlier."""
     atexit.register(_in_root_only, work)
+
+
+def exit_not_green() -> None:
+    """Have this process end as one that found a marker it cannot rely on, whatever Luigi says.
+
+    For what is found at exit, when Luigi has chosen the exit code already.
+    """
+    global _exit_code
+    _exit_code = retcode().scheduling_error
+
+
+def _leave() -> None:
+    """Ours that is done last. Python would end with the code that it was given before."""
+    if _exit_code is None or os.getpid() != _opened_by:
+        return
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(_exit_code)
 
 
 def _in_root_only(work: Callable[[], None]) -> None:

@@ -146,9 +146,19 @@ def test_a_mapping_that_does_not_fit_the_org_starts_nothing(migration: Migration
 
 
 def test_what_is_not_the_runs_own_is_refused(migration: Migration) -> None:
-    """Another org behind the same folder; then a marker that cannot be read."""
+    """An audit that somebody changed; another org behind the same folder; then a marker that
+    cannot be read."""
     migration.tables = "KPS_R_POS_SUPPLIER"
     assert migration.run().code == 0
+    audit = migration.folder / "audit.jsonl"
+    lines = audit.read_text("utf-8")
+    audit.write_text(lines.replace('"rows":', '"rows" :', 1), "utf-8")
+    ended = migration.run()
+    assert ended.code == 35, "all PASS, but what proves it was changed"
+    assert f"AUDIT BROKEN: {audit}: line " in ended.output
+    assert "its audit cannot be relied on" in (migration.folder / "report.html").read_text("utf-8")
+    audit.write_text(lines, "utf-8")
+
     identity = migration.folder / "run.json"
     text = identity.read_text("utf-8")
     org = migration.marker("run.json")["org_id"]
