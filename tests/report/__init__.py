@@ -295,6 +295,7 @@ def repaired(folder: RunFolder, table: Table) -> None:
         rows=9,
         invocation="one",
         changed_too=False,
+        ranges=[],
         sha256="",
         header_bytes=1,
         cuts=[(9, 1)],
