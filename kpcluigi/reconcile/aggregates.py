@@ -154,7 +154,7 @@ def compare(one: Range, expected: Expected, found: Aggregates) -> Compared:
                     measure=measure.what,
                     expected=as_text(wanted),
                     found=as_text(value),
-                    tolerance=f"{off:g}" if off else "",
+                    tolerance=about(off),
                     range=str(days),
                 )
             )
@@ -177,11 +177,18 @@ def is_as_expected(
 
 def as_text(value: Value | None) -> str | None:
     """For people; None stays None."""
-    if isinstance(value, Decimal):
-        shown = format(value, "f")
-        with localcontext(prec=SHOWN):
-            return shown if len(shown) <= 2 * SHOWN else f"{+value:f}"
-    return None if value is None else str(value)
+    if not isinstance(value, Decimal):
+        return None if value is None else str(value)
+    whole = f"{value:f}"
+    if "." in whole:
+        whole = whole.rstrip("0").rstrip(".")
+    with localcontext(prec=SHOWN):
+        return whole if len(whole) <= 2 * SHOWN else f"{+value:f}"
+
+
+def about(off: Decimal) -> str:
+    """A tolerance, in two digits; empty where there is none."""
+    return f"{float(off):.2g}" if off else ""
 
 
 def unsure_sums(compared: Sequence[Compared]) -> list[str]:
@@ -194,7 +201,7 @@ def unsure_sums(compared: Sequence[Compared]) -> list[str]:
             if measure.what == "sum" and 2 * off >= measure.unit:
                 found[measure] = max(off, found.get(measure, off))
     return [
-        f"{measure.field}: the org tells its sum as a double, within {off:g}: a difference of "
+        f"{measure.field}: the org tells its sum as a double, within {about(off)}: a difference of "
         f"{measure.unit} could go unseen; only comparing rows shows it"
         for measure, off in found.items()
     ]

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from kpcluigi.load import Standing
 from kpcluigi.markers import Check, ComparedRange, ComparedRows, Plan, SourceTotals, Verdict
-from kpcluigi.reconcile.aggregates import Compared, as_text
+from kpcluigi.reconcile.aggregates import Compared, about, as_text
 from kpcluigi.reconcile.ledger import count_check, ledger_checks
 from kpcluigi.reconcile.measures import Measure, Value, merged
 from kpcluigi.reconcile.sample import Sampled
@@ -212,6 +212,6 @@ def _told(
     words = {"non_null": "count", "parents": "count of those that have a parent"}
     asked = ", ".join(words.get(m.what, m.what) for m in measures)
     off = shown.tolerance(value)
-    within = f"; sums within {off:g}" if shown.what == "sum" and off else ""
+    within = f"; sums within {about(off)}" if shown.what == "sum" and off else ""
     where = "" if not differing else f"; differs in {', '.join(str(o.days) for o in differing[:3])}"
     return f"{asked} in {ranges} range{'' if ranges == 1 else 's'}{within}{where}"
