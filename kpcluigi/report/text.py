@@ -180,8 +180,10 @@ def difference_lines(table: TableSummary) -> list[str]:
     assert table.reconciled is not None
     found = table.reconciled.differences
     lines = [f"{table.table}: {difference_in_words(one)}" for one in found[:NAMED]]
+    rows = table.reconciled.rows
+    place = f"{rows.folder}/" if rows is not None and rows.folder else "reconciled.json"
     if len(found) > NAMED:
-        lines.append(f"{table.table}: {len(found) - NAMED:,} more differences in reconciled.json")
+        lines.append(f"{table.table}: more differences in {place}")
     return lines
 
 
