@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -20,7 +20,7 @@ import oracledb
 import pyarrow as pa
 
 from kpcluigi.fields.base import NULL
-from kpcluigi.fields.dates import FIRST, LAST
+from kpcluigi.fields.dates import EPOCH, FIRST, LAST
 from kpcluigi.markers import ColumnTotals, RangeTotals, SourceTotals
 from kpcluigi.oracle.source import Source, SourceColumn, number_as_text
 
@@ -31,9 +31,6 @@ PER_STRATUM = 8
 """Rows that are drawn for each stratum, about, so that hardly any is without one."""
 
 EXTREMES = ("min", "max")
-_FIRST, _AFTER_LAST = (
-    f"DATE '{day:%Y-%m-%d}'" for day in (FIRST, LAST + timedelta(days=1))
-)  # a mapping may send NULL for dates that Salesforce cannot hold
 _ALL = "G"
 """Follows every hexadecimal digit."""
 
@@ -121,10 +118,35 @@ def _mapped(source: Source) -> list[SourceColumn]:
 
 
 def _local_day(source: Source) -> str:
-    """The partition column's own wall clock; with a zone, that of the session: the source's."""
+    """The partition column's own wall clock; with a zone, that of the session: the source's.
+
+    Where it is mapped as a date, it is the value's own clock that says which.
+    """
     column = source.columns[source.table.partition_column]
+    mapped = source.table.columns.get(column.name)
     raw = f"t.{column.name}"
-    return f"CAST({raw} AT LOCAL AS DATE)" if column.zoned else raw
+    if not column.zoned:
+        return raw
+    if mapped is not None and mapped.type == "date":
+        return f"CAST({column.value} AS DATE)"
+    return f"CAST({raw} AT LOCAL AS DATE)"
+
+
+def _limits(source: Source, column: SourceColumn) -> tuple[datetime, datetime]:
+    """The first and the last value that an org holds, by the column's own clock."""
+    mapped = source.table.columns[column.name]
+    if mapped.type == "date":
+        return FIRST, LAST + timedelta(days=1) - timedelta(seconds=1)
+    if column.in_utc:
+        return FIRST, LAST
+    zone = source.table.zone_of(mapped)
+    since_1970 = LAST.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
+    before = EPOCH.replace(tzinfo=zone).utcoffset() or timedelta()
+    return FIRST + before, since_1970
+
+
+def _literal(moment: datetime) -> str:
+    return f"TO_DATE('{moment:%Y-%m-%d %H:%M:%S}', 'YYYY-MM-DD HH24:MI:SS')"
 
 
 def _as_text(column: SourceColumn, value: str) -> str:
@@ -153,7 +175,8 @@ def _measures(source: Source, column: SourceColumn, name: str) -> list[tuple[str
         pattern, raw = f"'{column.date_format}'", name
         mapped = source.table.columns.get(column.name)
         if mapped is not None and mapped.out_of_range == "blank":
-            name = f"CASE WHEN {raw} >= {_FIRST} AND {raw} < {_AFTER_LAST} THEN {raw} END"
+            first, last = (_literal(day) for day in _limits(source, column))
+            name = f"CASE WHEN {raw} >= {first} AND {raw} <= {last} THEN {raw} END"
             asked[0] = ("non_null", f"COUNT({name})")
             asked.append(("raw", f"TO_CHAR(MIN({raw}), {pattern})"))
         return asked + [(f, f"TO_CHAR({f.upper()}({name}), {pattern})") for f in EXTREMES]

@@ -8,7 +8,7 @@ is exact, but for an extreme: when such a row holds it, the next one is not know
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal, localcontext
 from pathlib import Path
@@ -39,6 +39,8 @@ class Shift:
     sums: dict[Measure, Decimal] = field(default_factory=dict)
     gone: dict[Measure, set[Value]] = field(default_factory=dict)
     come: dict[Measure, set[Value]] = field(default_factory=dict)
+    unsure: set[Measure] = field(default_factory=set)
+    """Extremes that a date held which no org holds."""
     orphans: dict[Measure, int] = field(default_factory=dict)
     """By lookup: rows that may have been sent without that parent."""
 
@@ -109,6 +111,8 @@ class KnownRows:
                 if measure.what in ("non_null", "parents"):
                     add(shift.counts, measure, sign * len(there))
                     continue
+                if any(measure.is_outside(text) for text in there):
+                    shift.unsure.add(measure)
                 values = [v for text in there if (v := measure.of_staged(text)) is not None]
                 if measure.what == "sum":
                     with localcontext(prec=DIGITS):
@@ -170,6 +174,7 @@ def expected(
     orphans: dict[Measure, int] = {}
     for shift in known.of_days(days):
         found.rows += shift.rows
+        unsure |= shift.unsure
         for measure, number in shift.orphans.items():
             add(orphans, measure, number)
         for measure, count in shift.counts.items():
@@ -210,10 +215,8 @@ def add(counts: dict[Measure, int] | dict[Measure, Decimal] | dict[Measure, Valu
 
 
 def _rounded(measure: Measure, value: Value) -> Decimal:
-    number = Decimal(str(value))
-    return Measure(measure.column, measure.field, "min", "number", measure.scale).as_number(
-        str(number)
-    )
+    """As Oracle rounds each value before it adds them up."""
+    return replace(measure, what="min").as_number(str(value))
 
 
 def _extreme(measure: Measure, values: set[Value]) -> Value:

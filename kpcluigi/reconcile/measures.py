@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from kpcluigi.fields.dates import EPOCH
+from kpcluigi.fields.dates import EPOCH, FIRST, LAST
 from kpcluigi.oracle import Source
 from kpcluigi.tables import Table
 
@@ -30,7 +30,7 @@ class Measure:
     Attributes:
         field: in Salesforce; of a lookup the field itself, Account__c.
         kind: of the values.
-        scale: places behind the point of the field.
+        scale: places behind the point that the mapping gives; None: as many as there are.
         zone: of the column's wall clock, where the field is a datetime; None: it is in UTC.
     """
 
@@ -38,7 +38,7 @@ class Measure:
     field: str
     what: What
     kind: Literal["number", "date", "datetime", "lookup"]
-    scale: int = 0
+    scale: int | None = 0
     zone: ZoneInfo | None = None
 
     @property
@@ -58,8 +58,8 @@ class Measure:
 
     @property
     def unit(self) -> Decimal:
-        """The least difference of two values of the field."""
-        return Decimal(1).scaleb(-self.scale)
+        """The least difference of two values that counts."""
+        return Decimal(1).scaleb(-(self.scale or 0))
 
     def of_oracle(self, text: str) -> Value:
         """A value of `ColumnTotals`, as its field has it."""
@@ -67,12 +67,7 @@ class Measure:
             return self.as_number(text)
         if self.kind == "date":
             return text[:10]
-        moment = datetime.fromisoformat(text)
-        if self.zone is not None:
-            # As the transform reads wall clocks: before 1970 the offset is that of 1970
-            known = max(moment, EPOCH).replace(tzinfo=self.zone)
-            moment -= known.utcoffset() or EPOCH - EPOCH
-        return f"{moment:%Y-%m-%dT%H:%M:%S}"
+        return self._in_utc(text)
 
     def of_staged(self, text: str) -> Value | None:
         """A value as it stands in a chunk file or a dead letter; None where it is none."""
@@ -81,7 +76,24 @@ class Measure:
                 return self.as_number(text)
             except ArithmeticError:
                 return None
-        return text[: 10 if self.kind == "date" else SECONDS].replace(" ", "T")
+        if self.kind == "datetime" and "T" not in text:
+            return self._in_utc(text)  # a row that was refused: as it stands in Oracle
+        return text[: 10 if self.kind == "date" else SECONDS]
+
+    def is_outside(self, text: str) -> bool:
+        """Whether it is a day or moment that no org holds, as rejected rows may have."""
+        if self.kind not in ("date", "datetime"):
+            return False
+        return not str(FIRST) <= text[:SECONDS].replace("T", " ") <= str(LAST + timedelta(days=1))
+
+    def _in_utc(self, text: str) -> str:
+        """A wall clock of Oracle as the transform reads it."""
+        if self.zone is None or self.is_outside(text):
+            return text[:SECONDS].replace(" ", "T")
+        moment = datetime.fromisoformat(text)
+        # Before 1970 the offset is that of 1970
+        known = max(moment, EPOCH).replace(tzinfo=self.zone)
+        return (moment - (known.utcoffset() or timedelta())).isoformat(timespec="seconds")
 
     def of_salesforce(self, found: Any) -> Value | None:
         """A value of the org's answer."""
@@ -96,7 +108,7 @@ class Measure:
     def as_number(self, text: str) -> Decimal:
         with localcontext(prec=DIGITS):
             value = Decimal(text)
-            if self.what in ("sum", "avg"):
+            if self.what in ("sum", "avg") or self.scale is None:
                 return value
             return value.quantize(self.unit, ROUND_HALF_UP)
 
@@ -137,14 +149,13 @@ def measures_of(
                 f"{column.field}: {name} is a text in Oracle, which adds nothing up there"
             )
         else:
-            scale = column.scale if column.scale is not None else int(field.get("scale") or 0)
             found += [
-                Measure(name, column.field, what, "number", scale=scale)
+                Measure(name, column.field, what, "number", scale=column.scale)
                 for what in ("non_null", "sum", "avg", "min", "max")
             ]
-    by_relationship = {f["relationshipName"]: f for f in described.values()}
+    by_relationship = {(f["relationshipName"] or "").lower(): f for f in described.values()}
     for name, target in table.lookups.items():
-        field = by_relationship.get(target.partition(".")[0])
+        field = by_relationship.get(target.partition(".")[0].lower())
         if field is None:
             left_out.append(f"{target}: the org describes no such lookup")
             continue

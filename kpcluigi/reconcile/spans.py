@@ -16,6 +16,8 @@ LEAST_ROWS, MOST_ROWS = 100_000, 300_000
 """In one range. A filter on a custom index is selective below a tenth of the first million records
 and a twentieth of all others, and below 333,333 (Best Practices for Deployments with Large Data
 Volumes, "Indexes"); ranges of less than the first would be many for nothing."""
+MOST_RANGES, RANGES_PER_MILLION = 50, 5
+"""What sums of many digits may cost."""
 GROUP_ROWS = 16_000_000
 """Whose rows are compared at once: they make 64 files of each side."""
 JOB_ROWS = 3_000_000
@@ -170,18 +172,33 @@ def days_of(
 
     Args:
         units: for each column that is added up, the least difference that counts: 0.01. A sum comes
-            from the org as a double, whose last digit has to be smaller.
+            from the org as a double, whose last digit has to be smaller. A column that would need
+            too many ranges for it is left out.
     """
-    found: list[Days] = []
-    start, held = window.start, list[RangeTotals]()
     most = _most_rows(sum(day.rows for day in ranges))
-    for day in ranges:
+    enough = MOST_RANGES + RANGES_PER_MILLION * sum(day.rows for day in ranges) // 1_000_000
+    told = {
+        column: unit
+        for column, unit in units.items()
+        if len(_cut(window, ranges, {column: unit}, most)) <= enough
+    }
+    return _cut(window, ranges, told, most)
+
+
+def _cut(
+    window: Window, ranges: Sequence[RangeTotals], units: dict[str, Decimal], most: int
+) -> list[Days]:
+    days = [date.fromisoformat(day.day) for day in ranges]
+    # A day of a value's own clock may lie beside the window
+    start, last = min([window.start, *days]), max([window.end, *days])
+    found: list[Days] = []
+    held = list[RangeTotals]()
+    for first, day in zip(days, ranges, strict=True):
         if held and not _fit([*held, day], units, most):
-            end = date.fromisoformat(day.day) - timedelta(days=1)
-            found.append(Days(start, end, tuple(held)))
-            start, held = date.fromisoformat(day.day), []
+            found.append(Days(start, first - timedelta(days=1), tuple(held)))
+            start, held = first, []
         held.append(day)
-    return [*found, Days(start, window.end, tuple(held))]
+    return [*found, Days(start, last, tuple(held))]
 
 
 def _most_rows(rows: int) -> int:

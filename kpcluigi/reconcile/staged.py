@@ -192,7 +192,7 @@ class StagedTotals:
         text = pl.col(measure.target(self._table))
         there: pl.Expr = pl.when((text != NULL) & (text != "")).then(text)
         if measure.kind == "number":
-            there = there.cast(pl.Decimal(_MOST_DIGITS, measure.scale))
+            there = there.cast(pl.Decimal(_MOST_DIGITS, measure.scale or 0))
         match measure.what:
             case "sum":
                 return there.sum()
