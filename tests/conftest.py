@@ -25,6 +25,10 @@ hypothesis.settings.load_profile("busy machines")
 CLIENT_ID, CLIENT_SECRET = "test-client", "test-secret"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def tables() -> dict[str, Table]:
     """The project's own tables.toml."""

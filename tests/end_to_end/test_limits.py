@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from kpcluigi.rehearsal.run import Rehearsal, Speed
 from kpcluigi.tasks.root import rpc
 from tests.commands import Commands
@@ -26,6 +28,7 @@ def side_by_side(rehearsal: Rehearsal) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_no_more_than_ten_sessions_and_fifteen_jobs(commands: Commands, tmp_path: Path) -> None:
     """17 chunks of 16 tables are there to be extracted and sent, and none of them makes room."""
     speed = Speed(job_latency=HELD, poll_interval=0.5, retry_delay=0.2)

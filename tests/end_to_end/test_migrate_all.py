@@ -6,9 +6,12 @@ import csv
 import gzip
 import json
 
+import pytest
+
 from tests.end_to_end.migration import Migration
 
 
+@pytest.mark.long
 def test_sixteen_tables_are_reconciled_and_a_rerun_does_nothing(migration: Migration) -> None:
     migration.typed = True
     first = migration.run()
