@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,17 +15,31 @@ from kpcluigi.rehearsal.salesforce.schema import Field, SObject, create_object
 from kpcluigi.rehearsal.sample.org import AUTOMATION_SETTING, FILE_TRACKER
 from kpcluigi.salesforce import Client, ClientCredentials
 from kpcluigi.tables import Table, load_tables
+from tests.commands import Commands
 
+# Of hundreds of processes each would compile the package, where Python is told not to keep that
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 hypothesis.settings.register_profile("busy machines", deadline=None)
 hypothesis.settings.load_profile("busy machines")
 
 CLIENT_ID, CLIENT_SECRET = "test-client", "test-secret"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def tables() -> dict[str, Table]:
     """The project's own tables.toml."""
     return load_tables(Path("tables.toml"))
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands]:
+    """Where tests start `luigi` and `kpcluigi`."""
+    with Commands() as commands:
+        yield commands
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,16 @@ def interrupt_on_sigterm() -> None:
     signal.signal(signal.SIGALRM, interrupt)
 
 
+def end_children() -> None:
+    """End the processes of tasks that are left when the root process ends.
+
+    Luigi does so when it is interrupted, but may be interrupted again in the middle of it; the
+    root process would then wait for the others, and they would go on loading.
+    """
+    for child in multiprocessing.active_children():
+        child.terminate()
+
+
 def ignore_interrupts() -> None:
     """At the end of the root process: the last lines are to be written whole."""
     signal.setitimer(signal.ITIMER_REAL, 0)

@@ -9,6 +9,7 @@ the last lines are written at every exit that a process can see.
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import logging
 import multiprocessing
@@ -28,7 +29,7 @@ from luigi.configuration import LuigiConfigParser
 from luigi.retcodes import retcode
 
 from kpcluigi.errors import ConfigurationError, CorruptMarkerError, KpcluigiError
-from kpcluigi.tasks.process import ignore_interrupts, interrupt_on_sigterm
+from kpcluigi.tasks.process import end_children, ignore_interrupts, interrupt_on_sigterm
 
 _INVOCATION = "KPCLUIGI_INVOCATION"
 _LUIGID_SECONDS = 5.0
@@ -90,6 +91,8 @@ def open_run(begin: Callable[[], Callable[[], None]]) -> None:
         raise SystemExit(f"kpcluigi: {error}") from None
     interrupt_on_sigterm()
     at_root_exit(at_exit)
+    # Every task is forked from here: what the collector leaves alone is not copied in each of them
+    gc.freeze()
 
 
 def at_root_exit(work: Callable[[], None]) -> None:
@@ -119,6 +122,7 @@ def _leave() -> None:
 def _in_root_only(work: Callable[[], None]) -> None:
     if os.getpid() == _opened_by:
         ignore_interrupts()
+        end_children()
         work()
 
 

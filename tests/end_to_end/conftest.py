@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from kpcluigi.rehearsal.run import Rehearsal, Speed
+from tests.commands import Commands
 from tests.end_to_end.migration import Migration
 
-ROWS = 80_000
-"""KPS_T_SALES_MD then has four chunks of 10,000 rows, KPS_T_SALES_M three."""
+ROWS = 48_000
+"""KPS_T_SALES_MD then has three chunks of up to 10,000 rows, KPS_T_SALES_M two."""
 
 
 @pytest.fixture(scope="session")
@@ -24,11 +25,11 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
 
 
 @pytest.fixture
-def migration(rehearsal: Rehearsal, tmp_path: Path) -> Iterator[Migration]:
+def migration(rehearsal: Rehearsal, commands: Commands, tmp_path: Path) -> Iterator[Migration]:
     for stand_in in (rehearsal.oracle, rehearsal.salesforce):
         stand_in.disarm()
         stand_in.reset()
-    migration = Migration(rehearsal, tmp_path / "data")
+    migration = Migration(rehearsal, commands, tmp_path / "data")
     yield migration
     for process in migration.running:
         if process.poll() is None:

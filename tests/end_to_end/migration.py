@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -20,13 +21,14 @@ import psutil
 from kpcluigi.rehearsal.run import COMMAND, Rehearsal
 from kpcluigi.salesforce import Client, ClientCredentials, count, query
 from kpcluigi.tasks.root import rpc
+from tests.commands import Command, Commands
 
-PLAIN = (
-    "--tracker-object=",
-    "--automation-custom-setting=",
-    "--automation-custom-setting-fields=",
-    "--automation-permission-set=",
-)
+PLAIN = {
+    "tracker": {"object": ""},
+    "automation": {"custom_setting": "", "custom_setting_fields": "", "permission_set": ""},
+    "migration": {"sample_rows": "50"},
+}
+"""Settings of a plain run. Luigi takes an empty value from a file only, not from an option."""
 CHANGES = ("INSERT", "UPDATE", "DELETE")
 
 
@@ -44,13 +46,16 @@ class Migration:
     """The `luigi` command of one test, against the shared rehearsal, in a run folder of its own."""
 
     rehearsal: Rehearsal
+    commands: Commands
     root: Path
     tables: str = ""
-    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    running: list[Command | subprocess.Popen[bytes]] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
     """Environment variables, instead of the rehearsal's."""
     plain: bool = True
-    """Without file tracker and automation, which cost each run of the shared rehearsal time."""
+    """Without file tracker and automation, and with a small sample: they cost each run time."""
+    typed: bool = False
+    """The script `luigi` is started, as a user does; else its process is forked."""
 
     @property
     def folder(self) -> Path:
@@ -61,24 +66,29 @@ class Migration:
         """The folders of its runs, oldest first."""
         return sorted(p for p in (self.root / "127.0.0.1").glob(pattern) if p.is_dir())
 
-    def start(self, *arguments: str, task: str = "MigrateAll") -> subprocess.Popen[bytes]:
-        only = ["--tables", self.tables] if self.tables else []
+    def start(self, *arguments: str, task: str = "MigrateAll") -> Command | subprocess.Popen[bytes]:
+        command = [
+            *COMMAND[:-1],
+            task,
+            *(["--tables", self.tables] if self.tables else []),
+            "--staging-root",
+            str(self.root),
+            *arguments,
+        ]
+        environment = {**self.rehearsal.environment, **self.settings}
+        if self.plain:
+            environment["LUIGI_CONFIG_PATH"] = str(plain_cfg(self.rehearsal))
+        process: Command | subprocess.Popen[bytes]
         with (self.root.parent / "luigi.log").open("ab") as log:
-            process = subprocess.Popen(
-                [
-                    *COMMAND[:-1],
-                    task,
-                    *only,
-                    *(PLAIN if self.plain else ()),
-                    "--staging-root",
-                    str(self.root),
-                    *arguments,
-                ],
-                env={**self.rehearsal.environment, **self.settings},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            if self.typed:
+                process = subprocess.Popen(
+                    command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+            else:
+                output = log.fileno()
+                process = self.commands.start(
+                    command, environment=environment, stdout=output, stderr=output
+                )
         self.running.append(process)
         return process
 
@@ -175,7 +185,21 @@ class Migration:
         )
 
 
-def pids_of(process: subprocess.Popen[bytes]) -> list[int]:
+def plain_cfg(rehearsal: Rehearsal) -> Path:
+    """The rehearsal's luigi.cfg with the settings of a plain run; made where it is missing."""
+    path = rehearsal.folder / "plain.cfg"
+    if not path.exists():
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read(rehearsal.folder / "luigi.cfg", encoding="utf-8")
+        for section, values in PLAIN.items():
+            for name, value in values.items():
+                parser.set(section, name, value)
+        with path.open("w", encoding="utf-8") as file:
+            parser.write(file)
+    return path
+
+
+def pids_of(process: Command | subprocess.Popen[bytes]) -> list[int]:
     """The process and all its descendants."""
     parent = psutil.Process(process.pid)
     return [parent.pid, *(child.pid for child in parent.children(recursive=True))]

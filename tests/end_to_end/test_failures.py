@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 from tests.end_to_end.migration import Migration
 
 PHASE_1 = "KPS_R_EMAIL_SUPPLIER,KPS_R_EMAIL_TENANT,KPS_R_POS_SUPPLIER"
-KPCLUIGI = str(Path(sys.executable).parent / "kpcluigi")
 
 
 def kpcluigi(migration: Migration, command: str) -> str:
@@ -18,13 +13,11 @@ def kpcluigi(migration: Migration, command: str) -> str:
     text = (migration.rehearsal.folder / "luigi.cfg").read_text("utf-8")
     data = str(migration.rehearsal.folder / "data")
     cfg.write_text(text.replace(f"root = {data}", f"root = {migration.root}"), "utf-8")
-    ended = subprocess.run(
-        [KPCLUIGI, *command.split()[1:]],
-        env={**migration.rehearsal.environment, "LUIGI_CONFIG_PATH": str(cfg)},
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
+    ended = migration.commands.run(
+        command.split(),
+        environment={**migration.rehearsal.environment, "LUIGI_CONFIG_PATH": str(cfg)},
     )
+    assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
 

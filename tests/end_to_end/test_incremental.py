@@ -74,7 +74,8 @@ def test_changed_rows_are_carried_and_the_next_run_goes_on_from_there(
 
 def make_changes(migration: Migration) -> tuple[str, str, str]:
     """Ids of a row that was changed, a new one, and one before the window that was changed."""
-    now = datetime.now(BANGKOK).replace(tzinfo=None, microsecond=0)
+    # An increment ends before the second in which it begins
+    now = datetime.now(BANGKOK).replace(tzinfo=None, microsecond=0) - timedelta(seconds=1)
     with migration.source() as cursor:
         cursor.execute(
             f"SELECT MIN(apprv_id), MAX(apprv_id) FROM tms.{APPROVALS}"

@@ -121,7 +121,7 @@ def test_the_same_command_finishes_what_was_killed(
 
 
 def test_sigterm_ends_children_and_writes_the_report(migration: Migration) -> None:
-    migration.tables, migration.plain = TABLE, False
+    migration.tables, migration.plain, migration.typed = TABLE, False, True
     slow_down(migration, "extraction")
     first = migration.start()
     migration.wait_for("extraction", lambda: extracting(migration))

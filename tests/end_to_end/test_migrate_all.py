@@ -6,10 +6,14 @@ import csv
 import gzip
 import json
 
+import pytest
+
 from tests.end_to_end.migration import Migration
 
 
+@pytest.mark.long
 def test_sixteen_tables_are_reconciled_and_a_rerun_does_nothing(migration: Migration) -> None:
+    migration.typed = True
     first = migration.run()
     assert first.code == 0, first.output[-3000:]
     assert len(migration.verdicts()) == 16

@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kpcluigi.cli import main
 from kpcluigi.errors import ConfigurationError
-from kpcluigi.rehearsal.run import COMMAND, Rehearsal
+from kpcluigi.rehearsal.run import COMMAND, LocalRun, Rehearsal
 from kpcluigi.rehearsal.sample.own import refuse_unknown_tables
 from kpcluigi.rehearsal.sample.schema import TABLES
 from kpcluigi.tables import Table
@@ -51,21 +52,33 @@ def first_phase() -> str:
     return text[: text.index("# ── Phase 2")]
 
 
-def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
+def test_somebody_elses_folder_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "precious").write_text("x")
-    ended = run("rehearse", "--rows", "5000", "--dir", str(tmp_path))
-    assert ended.returncode == 1
-    assert "was not made by a rehearsal" in ended.stderr
+    assert main(["rehearse", "--rows", "5000", "--dir", str(tmp_path)]) == 1
+    assert "was not made by a rehearsal" in capsys.readouterr().err
     assert (tmp_path / "precious").read_text() == "x"
 
 
+class Idle(LocalRun):
+    """A folder, for which nothing is made and nothing started."""
+
+    def _make_data(self) -> None:
+        (self.folder / "data").mkdir()
+
+    def _start(self) -> None:
+        assert list((self.folder / "data").iterdir()) == []
+
+
 def test_a_folder_of_an_earlier_rehearsal_is_made_anew(tmp_path: Path) -> None:
-    with Rehearsal(tmp_path / "r", 5_000):
-        (tmp_path / "r" / "data").mkdir()
+    with Idle(tmp_path / "r", 5_000):
+        (tmp_path / "r" / "data" / "earlier").touch()
         with pytest.raises(ConfigurationError, match="Another rehearsal is at work"):
             Rehearsal(tmp_path / "r", 5_000).__enter__()
-    with Rehearsal(tmp_path / "r", 5_000):
-        assert not (tmp_path / "r" / "data").exists()
+        assert (tmp_path / "r" / "data" / "earlier").exists()
+    with Idle(tmp_path / "r", 5_000):
+        assert not (tmp_path / "r" / "data" / "earlier").exists()
 
 
 def test_it_ends_with_a_table_and_a_verdict(tmp_path: Path, tables: dict[str, Table]) -> None:
@@ -136,10 +149,11 @@ def test_postgresql_does_not_outlive_who_started_it() -> None:
 
 
 @pytest.mark.parametrize("rows", ["10", "many"])
-def test_a_senseless_size_is_refused(rows: str) -> None:
-    ended = run("rehearse", "--rows", rows)
-    assert ended.returncode == 2
-    assert "--rows" in ended.stderr
+def test_a_senseless_size_is_refused(rows: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["rehearse", "--rows", rows])
+    assert ended.value.code == 2
+    assert "--rows" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -162,6 +176,7 @@ def served(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     server.wait()
 
 
+@pytest.mark.long
 def test_served_it_is_run_by_hand_and_ctrl_c_stops_all(
     served: tuple[subprocess.Popen[bytes], str],
 ) -> None:

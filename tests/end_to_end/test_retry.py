@@ -7,6 +7,8 @@ import gzip
 import io
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.migration import Migration, kill
 
 TABLE, OBJECT = "KPS_T_SALES_M", "KPS_Sales_Header__c"
@@ -23,6 +25,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode())))
 
 
+@pytest.mark.long
 def test_rejected_rows_are_named_and_loaded_once_they_are_corrected(migration: Migration) -> None:
     migration.tables, migration.plain = TABLE, False
     org = migration.rehearsal.salesforce

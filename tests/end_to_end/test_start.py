@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kpcluigi.rehearsal.run import COMMAND
+from tests.commands import Commands
 
 SETTINGS = {
     "KPC_ORACLE_DSN": "127.0.0.1:9/KPC",
@@ -36,18 +38,26 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, settings: dict[str, str], *arguments: str) -> str:
+Start = Callable[..., str]
+
+
+@pytest.fixture
+def start(commands: Commands) -> Start:
     """Run the command; return what it said, after checks that hold for every refusal."""
+
+    def start(folder: Path, settings: dict[str, str], *arguments: str) -> str:
+        command = [*COMMAND, *arguments]
+        environment = {**BARE, **settings}
+        return refusal(
+            lambda: commands.run(command, environment=environment, folder=folder, timeout=60)
+        )
+
+    return start
+
+
+def refusal(run: Callable[[], subprocess.CompletedProcess[str]]) -> str:
     began = time.monotonic()
-    ended = subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env={**BARE, **settings},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run()
     assert ended.returncode == 1
     assert time.monotonic() - began < 15
     assert "Traceback" not in ended.stderr
@@ -57,29 +67,40 @@ def start(folder: Path, settings: dict[str, str], *arguments: str) -> str:
 
 
 def test_no_settings_at_all(project: Path) -> None:
-    said = start(project, {})
+    """The script itself is run, as a newcomer types it."""
+    said = refusal(
+        lambda: subprocess.run(
+            COMMAND,
+            cwd=project,
+            env=BARE,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    )
     assert "set KPC_ORACLE_DSN, KPC_ORACLE_USER, KPC_ORACLE_PASSWORD" in said
     assert "kpcluigi rehearse" in said
 
 
-def test_no_salesforce_settings(project: Path) -> None:
+def test_no_salesforce_settings(start: Start, project: Path) -> None:
     oracle_only = {k: v for k, v in SETTINGS.items() if "ORACLE" in k}
     said = start(project, oracle_only)
     assert "set KPC_SALESFORCE_URL, KPC_SALESFORCE_CLIENT_ID" in said
 
 
-def test_no_luigi_cfg(tmp_path: Path) -> None:
+def test_no_luigi_cfg(start: Start, tmp_path: Path) -> None:
     said = start(tmp_path, SETTINGS)
     assert "No luigi.cfg in" in said
     assert "export LUIGI_CONFIG_PATH" in said
 
 
-def test_no_tables_toml(project: Path) -> None:
+def test_no_tables_toml(start: Start, project: Path) -> None:
     (project / "tables.toml").unlink()
     assert "tables.toml is missing" in start(project, SETTINGS)
 
 
-def test_luigid_is_not_running(project: Path) -> None:
+def test_luigid_is_not_running(start: Start, project: Path) -> None:
     said = start(project, SETTINGS)
     assert "luigid does not answer at http://127.0.0.1:9" in said
     assert "luigid --address 127.0.0.1 --port 9" in said
@@ -105,17 +126,17 @@ def test_the_check_names_both_ends_and_how_to_start_luigid(project: Path) -> Non
     assert not (project / "data").exists(), "it moves and writes nothing"
 
 
-def test_an_unknown_table(project: Path) -> None:
+def test_an_unknown_table(start: Start, project: Path) -> None:
     said = start(project, SETTINGS, "--tables", "KPS_NOBODY")
     assert "KPS_NOBODY: not in tables.toml" in said
 
 
-def test_a_window_that_ends_before_it_begins(project: Path) -> None:
+def test_a_window_that_ends_before_it_begins(start: Start, project: Path) -> None:
     said = start(project, SETTINGS, "--start-date", "2024-01-01", "--end-date", "2023-01-01")
     assert "ends on 2023-01-01, before 2024-01-01" in said
 
 
-def test_senseless_settings(project: Path) -> None:
+def test_senseless_settings(start: Start, project: Path) -> None:
     cfg = project / "luigi.cfg"
     text = cfg.read_text("utf-8").replace("retries = 3", "retries = three")
     cfg.write_text(text.replace("poll_interval = 5", "poll_interval = -1"), "utf-8")
@@ -124,13 +145,13 @@ def test_senseless_settings(project: Path) -> None:
     assert "'three'" in said
 
 
-def test_a_luigi_cfg_that_hides_failures(project: Path) -> None:
+def test_a_luigi_cfg_that_hides_failures(start: Start, project: Path) -> None:
     cfg = project / "luigi.cfg"
     cfg.write_text(cfg.read_text("utf-8").replace("task_failed = 30\n", ""), "utf-8")
     assert "luigi.cfg lacks [retcode] task_failed" in start(project, SETTINGS)
 
 
-def test_every_mistake_of_tables_toml_at_once(project: Path) -> None:
+def test_every_mistake_of_tables_toml_at_once(start: Start, project: Path) -> None:
     tables = project / "tables.toml"
     text = tables.read_text("utf-8")
     text = text.replace("chunk_size = 500_000", "chunk_size = 12_345", 1)
