@@ -198,15 +198,17 @@ class StagedTotals:
 
     def __init__(self, table: Table, measures: Sequence[Measure], ranges: Sequence[Range]) -> None:
         self._measures = [m for m in measures if m.what != "avg"]
-        self._table = table
+        self._of = {m: m.target(table) for m in self._measures}
+        self._typed = {target: _typed(m, target) for m, target in self._of.items()}
         nothing = Aggregates(0, dict.fromkeys(self._measures))
         self._found = {str(one.days): nothing for one in ranges}
 
     def add(self, rows: pl.DataFrame, places: pl.Series, ranges: Sequence[Range]) -> None:
         """Add rows, each with the place of its range among these."""
-        values = rows.select(self._typed(m).alias(f"{i}") for i, m in enumerate(self._measures))
+        values = rows.select(self._typed.values())
         grouped = values.group_by(places.alias(_PLACE)).agg(
-            pl.len().alias(_ROWS), *(_added(m, f"{i}") for i, m in enumerate(self._measures))
+            pl.len().alias(_ROWS),
+            *(_added(m, self._of[m]).alias(f"{i}") for i, m in enumerate(self._measures)),
         )
         for row in grouped.iter_rows(named=True):
             found = {m: _value(m, row[f"{i}"]) for i, m in enumerate(self._measures)}
@@ -219,24 +221,25 @@ class StagedTotals:
         """Of one range."""
         return self._found[str(one.days)]
 
-    def _typed(self, measure: Measure) -> pl.Expr:
-        text = pl.col(measure.target(self._table))
-        there: pl.Expr = pl.when((text != NULL) & (text != "")).then(text)
-        if measure.kind == "number" and measure.what != "non_null":
-            there = there.cast(pl.Decimal(_MOST_DIGITS, measure.scale))
-        return there
+
+def _typed(measure: Measure, target: str) -> pl.Expr:
+    text = pl.col(target)
+    there: pl.Expr = pl.when((text != NULL) & (text != "")).then(text)
+    if measure.kind == "number":
+        there = there.cast(pl.Decimal(_MOST_DIGITS, measure.scale))
+    return there.alias(target)
 
 
-def _added(measure: Measure, name: str) -> pl.Expr:
+def _added(measure: Measure, target: str) -> pl.Expr:
     match measure.what:
         case "sum":
-            return pl.col(name).sum()
+            return pl.col(target).sum()
         case "min":
-            return pl.col(name).min()
+            return pl.col(target).min()
         case "max":
-            return pl.col(name).max()
+            return pl.col(target).max()
         case _:
-            return pl.col(name).count()
+            return pl.col(target).count()
 
 
 def _value(measure: Measure, found: object) -> Value | None:
