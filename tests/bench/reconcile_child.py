@@ -10,13 +10,12 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.bench.load_child import Cost, measured
 
-CLIENT_ID, CLIENT_SECRET = "test-client", "test-secret"
+CLIENT_ID, CLIENT_SECRET = "test-client", "test-secret"  # of tests/reconciling/bed.py
 POLLING = {"poll_interval": 0.2, "poll_interval_max": 1.0, "job_timeout": 600.0}
 ABSENT = ["", "#N/A"]
 
@@ -89,6 +88,9 @@ def pandas(job: dict[str, Any]) -> Cost:
                 frame[name] = frame[name].str.strip().str.lower()
         return frame
 
+    def read(path: Path) -> pd.DataFrame:
+        return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=ABSENT)
+
     def compare() -> None:
         folder = Path(job["folder"])
         path = folder / "records.csv.gz"
@@ -105,7 +107,6 @@ def pandas(job: dict[str, Any]) -> Cost:
             )
             download_query_results(client, asked.id, path)
             delete_query_job(client, asked.id)
-        read = partial(pd.read_csv, dtype=str, keep_default_na=False, na_values=ABSENT)
         org = normal(read(path))
         path.unlink()
         staged = normal(pd.concat(map(read, sorted((folder / "chunks").glob("*.csv.gz")))))
