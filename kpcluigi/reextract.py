@@ -93,7 +93,7 @@ def reextract(
         )
     again = [n for n in numbers if n not in done] if chunk is None else [chunk]
     drop_plan = not done and chunk is None
-    if again:
+    if again or plan.fingerprint != fingerprint:
         # The verdict goes first: whatever interrupts this, nothing that is undone counts as done
         folder.reconciled.unlink(missing_ok=True)
         folder.source_totals.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 | type     | chunk file                   | org                          | alike               |
 |----------|------------------------------|------------------------------|---------------------|
 | text     | as it is; `#N/A` is NULL     | as it is; no empty text      | the very characters |
-| decimal  | plain digits                 | a double, maybe 1.2E7        | the double          |
+| decimal  | plain digits; by hand, any   | a double, maybe 1.2E7        | the double, or NaN  |
 | boolean  | true or false                | true or false                | true or false       |
 | date     | 2024-01-31                   | 2024-01-31                   | 2024-01-31          |
 | datetime | 2024-01-31T10:20:30.123Z     | …30.000Z or …30.000+0000     | to the second, UTC  |
@@ -50,7 +50,9 @@ class Alike:
 
     def _alike(self, text: pl.Expr) -> pl.Expr:
         if self.type == "decimal":
-            return text.cast(pl.Float64).alias(self.name)
+            number = text.str.strip_chars().cast(pl.Float64, strict=False)
+            none = pl.when(text.is_not_null()).then(float("nan"))
+            return pl.coalesce(number, none).alias(self.name)
         if self.type == "boolean":
             return text.str.to_lowercase().fill_null("false").alias(self.name)
         if self.type == "datetime":

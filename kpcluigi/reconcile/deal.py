@@ -13,10 +13,11 @@ import polars as pl
 
 from kpcluigi.reconcile.alike import KEY
 
-BUCKET_ROWS = 250_000
+BUCKET_ROWS = 125_000
 """Rows of one side that are joined at once, about."""
-FLUSH_ROWS = 250_000
-"""Rows that are held before they are dealt out."""
+FLUSH_ROWS = 125_000
+"""Rows that are held before they are dealt out. With as many of both, the largest group of ranges
+makes files of 1,000 rows, of which each costs half a millisecond besides its rows."""
 
 
 @dataclass
@@ -51,10 +52,10 @@ class Deal:
         for (bucket,), part in whole.group_by(numbers):
             path = self.folder / side / f"{bucket}" / f"{self._files:06d}.arrow"
             path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_ipc(path, compression="lz4")
+            part.write_ipc_stream(path, compression="lz4")
 
     def of(self, side: str, bucket: int) -> pl.DataFrame | None:
         """All rows of a bucket, in the order in which they came; None where there are none."""
         self.flush(side)
         paths = sorted((self.folder / side / f"{bucket}").glob("*.arrow"))
-        return pl.concat([pl.read_ipc(path) for path in paths]) if paths else None
+        return pl.concat(map(pl.read_ipc_stream, paths)) if paths else None

@@ -34,7 +34,7 @@ from kpcluigi.reconcile.named import (
 )
 from kpcluigi.reconcile.sample import batches
 from kpcluigi.reconcile.spans import Range, Span, grouped, spans_of_jobs
-from kpcluigi.reconcile.staged import CLOCKS, CORRECTED, SENT, Sent, StagedTotals
+from kpcluigi.reconcile.staged import CLOCKS, CORRECTED, INSIDE, SENT, Sent, StagedTotals
 from kpcluigi.salesforce import (
     Client,
     abort_query_job,
@@ -114,6 +114,7 @@ class RowComparison:
         self._jobs = 0
         self._rows = sum(one.days.rows for one in ranges)
         self._held: dict[str, list[pl.DataFrame]] = {kind: [] for kind in ONE_SIDED}
+        self._too_many = False
         self.staged_totals = StagedTotals(table, measures, ranges)
         """What the chunk files hold of each range, once the rows are compared."""
 
@@ -202,25 +203,60 @@ class RowComparison:
         rows = with_later(self._nothing_staged() if staged is None else staged, later)
         twins = rows.filter(~pl.col(KEY).is_last_distinct())
         rows = rows.filter(pl.col(KEY).is_last_distinct())
-        rows = rows.with_columns(
-            is_in(dead).alias(_DEAD), is_in(deal.of("blanked", bucket)).alias(_BLANKED)
-        )
-        org = deal.of("org", bucket)
-        classified = self._classified(rows, self._nothing_in_org() if org is None else org)
         never_sent = 0
+        org = deal.of("org", bucket)
+        org = self._nothing_in_org() if org is None else org
         if dead is not None:
             refused = dead.unique().join(rows.select(KEY), on=KEY, how="anti")
             never_sent = refused.height
             # A record of such a row is of an earlier load; the dead letter names the row
-            classified = classified.join(refused, on=KEY, how="anti")
+            org = org.join(refused, on=KEY, how="anti")
         self._tally.staged += rows.height + twins.height + never_sent
         self._tally.dead_lettered += never_sent
         self._tally.missing += twins.height
         self._named.twins(twins)
-        one_sided = pl.col(KIND).is_in(ONE_SIDED)
-        for kind, held in self._held.items():
-            held.append(classified.filter(pl.col(KIND) == kind))
-        self._settle(classified.filter(~one_sided))
+        # A second record of a key is one too many, even where it is the same
+        copies = org.filter(~pl.col(KEY).is_first_distinct())
+        rows, org = self._without_identical(rows, org.filter(pl.col(KEY).is_first_distinct()))
+        rows = rows.with_columns(
+            is_in(dead).alias(_DEAD), is_in(deal.of("blanked", bucket)).alias(_BLANKED)
+        )
+        classified = self._classified(rows, org)
+        for kind in ONE_SIDED:
+            self._hold(kind, classified.filter(pl.col(KIND) == kind))
+        if copies.height:
+            self._hold("extra", self._classified(rows.clear(), copies))
+        self._settle(classified.filter(~pl.col(KIND).is_in(ONE_SIDED)))
+
+    def _without_identical(
+        self, staged: pl.DataFrame, org: pl.DataFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Both sides, one row for each key, without the rows that are the same; counts those.
+
+        One field after another, since both sides in one frame would take twice the memory.
+        """
+        here, there = staged.select(KEY).with_row_index("here"), org.select(KEY)
+        pairs = here.join(there.with_row_index("there"), on=KEY)
+        differs = pl.repeat(False, pairs.height, dtype=pl.Boolean, eager=True)
+        for field in self._fields:
+            sent = staged.select(field.of_staged()).to_series().gather(pairs["here"])
+            found = org.select(field.of_org(ORG)).to_series().gather(pairs["there"])
+            differs |= sent.ne_missing(found)
+        same = pairs.filter(~differs).select(KEY)
+        self._tally.identical += same.height
+        return staged.join(same, on=KEY, how="anti"), org.join(same, on=KEY, how="anti")
+
+    def _hold(self, kind: str, rows: pl.DataFrame) -> None:
+        """Keep rows of one side; where they get too many to be paired up, name them."""
+        held = self._held[kind]
+        held.append(rows)
+        if sum(frame.height for frame in held) > HELD_ROWS:
+            self._too_many = True
+        if self._too_many:
+            for frames in self._held.values():
+                for frame in frames:
+                    self._settle(frame)
+                frames[:] = [rows.clear()]
 
     def _pair_up(self) -> None:
         """A row may be missing in one range and extra in another, or where nothing was compared."""
@@ -323,10 +359,10 @@ def with_later(rows: pl.DataFrame, later: pl.DataFrame | None) -> pl.DataFrame:
     """
     if later is None:
         return rows
-    corrected = later.filter(pl.col(CORRECTED)).unique(KEY, keep="last").drop(CORRECTED)
+    corrected = later.filter(pl.col(CORRECTED)).unique(KEY, keep="last", maintain_order=True)
     left = rows.join(corrected, on=KEY, how="anti")
     last = later.group_by(KEY).agg(pl.col(SENT).max().alias("last"))
-    whole = pl.concat([left, corrected.select(rows.columns)])
+    whole = pl.concat([left, corrected.filter(INSIDE).select(rows.columns)])
     sent = pl.max_horizontal("last", SENT).alias(SENT)
     return whole.join(last, on=KEY, how="left").with_columns(sent).drop("last")
 

@@ -29,7 +29,11 @@ CORRECTED = " corrected"
 CLOCKS = timedelta(seconds=2)
 """How far two moments have to lie apart to tell which was first: one is the org's, to the second,
 and how far the clocks differ is known to the second."""
-_MOST_DIGITS = 38
+INSIDE = " inside"
+"""Column: whether the row, as it was sent again, lies in the ranges that are compared."""
+_MOST_DIGITS, _MOST_PLACES = 38, 18
+"""Of a number; an org keeps 18 digits."""
+_PLACE, _ROWS = "place", "rows"
 
 
 class Sent:
@@ -50,6 +54,8 @@ class Sent:
         self._table = table
         self._loads = loads
         self._file_of = file_of
+        self._reach: dict[int, tuple[str, str]] = {}
+        """By chunk whose file was read: the least and the greatest value of the partition field."""
 
     def missing_files(self) -> list[int]:
         """Chunks whose rows can no longer be looked up."""
@@ -83,16 +89,22 @@ class Sent:
         within = Within(Partition.of(self._table), ranges)
         as_staged = as_key(key.of_staged())
         for load in self._loads.finished:
+            if load.n in self._reach and not within.reaches(*self._reach[load.n]):
+                continue
             sent = _moment(sent_at(load.jobs, load.written_at)).alias(SENT)
+            reach: list[str] = []
             for frame in read_frames(self._path(load), fields):
+                reach += within.reach_of(frame)
                 rows, places = within.of(frame)
-                totals.add(rows, [ranges[i] for i in places])
-                deal.add("staged", rows.with_columns(as_staged, sent))
+                if rows.height:
+                    totals.add(rows, places, ranges)
+                    deal.add("staged", rows.with_columns(as_staged, sent))
+            self._reach[load.n] = min(reach, default=""), max(reach, default="")
         for path, when, corrected in self._later():
             known = _moment(when).alias(SENT), pl.lit(corrected).alias(CORRECTED)
             for frame in read_frames(path, fields):
-                rows, _ = within.of(frame)
-                deal.add("later", rows.with_columns(as_staged, *known))
+                inside = within.places(frame).is_not_null().alias(INSIDE)
+                deal.add("later", frame.with_columns(as_staged, *known, inside))
         for side, paths in (
             ("dead", self.folder.settled_dead_letters),
             ("blanked", self.folder.blanked_files),
@@ -147,12 +159,38 @@ class Within:
 
     def of(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
         """The rows that lie in a range, and the place of that range among them."""
+        places = self.places(frame)
+        inside = places.is_not_null()
+        return (frame, places) if inside.all() else (frame.filter(inside), places.drop_nulls())
+
+    def places(self, frame: pl.DataFrame) -> pl.Series:
+        """Of the range that each row lies in; null where it lies in none."""
         if self._partition is None:
-            return frame, pl.Series([0] * frame.height, dtype=pl.Int64)
-        moments = frame[self._partition.field].str.slice(0, self._size).fill_null("")
+            return pl.repeat(0, frame.height, dtype=pl.Int64, eager=True)
+        moments = self._moments(frame)
         places = self._lows.search_sorted(moments, side="right").cast(pl.Int64) - 1
         inside = (places >= 0) & (moments < self._highs.gather(places.clip(0)))
-        return frame.filter(inside), places.filter(inside)
+        return places.set(~inside, None)
+
+    def reach_of(self, frame: pl.DataFrame) -> list[str]:
+        """The least and the greatest value of the partition field; none without such a field."""
+        if self._partition is None or not frame.height:
+            return []
+        moments = self._moments(frame)
+        return [str(moments.min()), str(moments.max())]
+
+    def reaches(self, least: str, greatest: str) -> bool:
+        """Whether rows between these may lie in a range."""
+        if self._partition is None:
+            return True
+        return any(
+            low <= greatest and least < high
+            for low, high in zip(self._lows, self._highs, strict=True)
+        )
+
+    def _moments(self, frame: pl.DataFrame) -> pl.Series:
+        assert self._partition is not None
+        return frame[self._partition.field].str.slice(0, self._size).fill_null("")
 
 
 def _text(moment: object) -> str:
@@ -164,44 +202,49 @@ class StagedTotals:
 
     def __init__(self, table: Table, measures: Sequence[Measure], ranges: Sequence[Range]) -> None:
         self._measures = [m for m in measures if m.what != "avg"]
-        self._table = table
-        self._found: dict[str, list[Aggregates]] = {str(one.days): [] for one in ranges}
+        self._of = {m: m.target(table) for m in self._measures}
+        self._typed = {target: _typed(m, target) for m, target in self._of.items()}
+        nothing = Aggregates(0, dict.fromkeys(self._measures))
+        self._found = {str(one.days): nothing for one in ranges}
 
-    def add(self, rows: pl.DataFrame, ranges: Sequence[Range]) -> None:
-        """Add rows, each with the range that it lies in."""
-        if not rows.height:
-            return
-        names = pl.Series("range", [str(one.days) for one in ranges], dtype=pl.String)
-        grouped = (
-            rows.with_columns(names)
-            .group_by("range")
-            .agg(
-                pl.len().alias("rows"),
-                *(self._added(m).alias(f"v{i}") for i, m in enumerate(self._measures)),
-            )
+    def add(self, rows: pl.DataFrame, places: pl.Series, ranges: Sequence[Range]) -> None:
+        """Add rows, each with the place of its range among these."""
+        values = rows.select(self._typed.values())
+        grouped = values.group_by(places.alias(_PLACE)).agg(
+            pl.len().alias(_ROWS),
+            *(_added(m, self._of[m]).alias(f"{i}") for i, m in enumerate(self._measures)),
         )
         for row in grouped.iter_rows(named=True):
-            values = {m: _value(m, row[f"v{i}"]) for i, m in enumerate(self._measures)}
-            self._found[row["range"]].append(Aggregates(row["rows"], values))
+            found = {m: _value(m, row[f"{i}"]) for i, m in enumerate(self._measures)}
+            days = str(ranges[row[_PLACE]].days)
+            # Exact, however many are added up: they are no further answers of the org
+            added = Aggregates(row[_ROWS], found, parts=0)
+            self._found[days] = merged([self._found[days], added], self._measures)
 
     def of(self, one: Range) -> Aggregates:
         """Of one range."""
-        return merged(self._found[str(one.days)], self._measures)
+        return self._found[str(one.days)]
 
-    def _added(self, measure: Measure) -> pl.Expr:
-        text = pl.col(measure.target(self._table))
-        there: pl.Expr = pl.when((text != NULL) & (text != "")).then(text)
-        if measure.kind == "number":
-            there = there.cast(pl.Decimal(_MOST_DIGITS, measure.scale or 0))
-        match measure.what:
-            case "sum":
-                return there.sum()
-            case "min":
-                return there.min()
-            case "max":
-                return there.max()
-            case _:
-                return there.count()
+
+def _typed(measure: Measure, target: str) -> pl.Expr:
+    text = pl.col(target)
+    there: pl.Expr = pl.when((text != NULL) & (text != "")).then(text)
+    if measure.kind == "number":
+        places = _MOST_PLACES if measure.scale is None else measure.scale
+        there = there.cast(pl.Decimal(_MOST_DIGITS, places), strict=False)
+    return there.alias(target)
+
+
+def _added(measure: Measure, target: str) -> pl.Expr:
+    match measure.what:
+        case "sum":
+            return pl.col(target).sum()
+        case "min":
+            return pl.col(target).min()
+        case "max":
+            return pl.col(target).max()
+        case _:
+            return pl.col(target).count()
 
 
 def _value(measure: Measure, found: object) -> Value | None:

@@ -59,10 +59,12 @@ class Findings:
             *self._sample(),
             *self._rows(),
         ]
-        if DEAD not in self.table.accept:
+        if DEAD not in self.table.accept or self._explained == "EXCEPTIONS":
             return found
         return [
-            check.model_copy(update={"verdict": "PASS"}) if check.verdict == "EXCEPTIONS" else check
+            check.model_copy(update={"verdict": "PASS"})
+            if check.verdict == "EXCEPTIONS" and check.level == 1
+            else check
             for check in found
         ]
 

@@ -243,9 +243,11 @@ class _Records:
         block: bytes | None = self._rest
         while block is not None:
             if block:
-                parts = block.split(b'"')
-                self.count += sum(part.count(b"\n") for part in parts[quotes % 2 :: 2])
-                quotes += len(parts) - 1
+                *lines, rest = block.split(b"\n")
+                for line in lines:
+                    quotes += line.count(b'"')
+                    self.count += quotes % 2 == 0
+                quotes += rest.count(b'"')
                 last = block[-1:]
                 yield block
             block = next(self._blocks, None)

@@ -10,7 +10,7 @@ import luigi
 from kpcluigi import settings
 from kpcluigi.errors import ReconciliationError, StagingError
 from kpcluigi.load import repair_under_way, under_way
-from kpcluigi.markers import Reconciled
+from kpcluigi.markers import Plan, Reconciled
 from kpcluigi.markers import SourceTotals as SourceTotalsMarker
 from kpcluigi.oracle import Window
 from kpcluigi.reconcile import Ends, QueryRules, reconcile_increment, reconcile_table
@@ -71,8 +71,11 @@ class Reconcile(TableTask):
 
     def complete(self) -> bool:
         done = read_marker(self.folder.reconciled, Reconciled)
-        if done is None or done.verdict != "PASS":
+        plan = read_marker(self.folder.plan, Plan)
+        if done is None or plan is None or done.verdict != "PASS":
             return False
+        if done.fingerprint != plan.fingerprint or set(done.accepted) - set(self.mapping.accept):
+            return False  # tables.toml says something else since
         if not self.full or self.mode == INCREMENTAL:
             return True
         return done.rows is not None and not done.rows.ranges
@@ -97,6 +100,10 @@ class Reconcile(TableTask):
         )
 
     def run(self) -> None:
+        with self.folder.retry_lock():
+            self._reconcile()
+
+    def _reconcile(self) -> None:
         totals = read_marker(self.folder.source_totals, SourceTotalsMarker)
         loads = standing_of(self)
         if totals is None or loads is None:

@@ -9,7 +9,7 @@ import luigi
 
 from kpcluigi import settings
 from kpcluigi.errors import StagingError
-from kpcluigi.load import RepairLoad, open_repair, repair_under_way, to_repair
+from kpcluigi.load import RepairLoad, open_repair, repair_under_way, standing, to_repair
 from kpcluigi.markers import Plan, Reconciled, RepairSource
 from kpcluigi.staging import read_marker, refuse_stale
 from kpcluigi.tasks.automation import hold_automation
@@ -92,8 +92,12 @@ class Repair(LoadTask):
         settings.validate()
         settings.salesforce_login()
         settings.oracle_login()
-        if read_marker(self.folder.plan, Plan) is None:
-            raise StagingError(f"{self.table}: {self.folder.plan} is not there: nothing was loaded")
+        plan = read_marker(self.folder.plan, Plan)
+        if plan is None or not standing(self.folder, plan).is_loaded:
+            raise StagingError(
+                f"{self.table}: it is not loaded yet, so that there is nothing to repair; run "
+                f"MigrateAll first"
+            )
         refuse_stale(self.folder, self.fingerprint)
         self._require_named_rows()
         return closing(self, restore_automation=hold_automation(), about=self.table)

@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import argparse
 
-from tests.bench import extract, load, quota, sales_target
+from tests.bench import extract, load, quota, reconcile, sales_target
 
-MODULES = {"extract": extract, "load": load, "quota": quota, "sales_target": sales_target}
+MODULES = {
+    "extract": extract,
+    "load": load,
+    "quota": quota,
+    "reconcile": reconcile,
+    "sales_target": sales_target,
+}
 
 
 def main() -> None:

@@ -66,7 +66,7 @@ def kpcluigi(job: dict[str, Any]) -> Cost:
                 tell=lambda line, share, job_id: None,
             ).run()
 
-    return _measured([partial(load, n) for n in job["chunks"]])
+    return measured([partial(load, n) for n in job["chunks"]])
 
 
 def simple_salesforce(job: dict[str, Any]) -> Cost:
@@ -91,10 +91,10 @@ def simple_salesforce(job: dict[str, Any]) -> Cost:
             bulk.get_successful_records(job_id, file=str(work / f"{job_id}_successful.csv"))
             bulk.get_unprocessed_records(job_id, file=str(work / f"{job_id}_unprocessed.csv"))
 
-    return _measured([load_all])
+    return measured([load_all])
 
 
-def _measured(tasks: Sequence[Callable[[], None]]) -> Cost:
+def measured(tasks: Sequence[Callable[[], None]]) -> Cost:
     """Each task in a process of its own, all at once; CPU and wall in seconds."""
     fork = multiprocessing.get_context("fork")
     processes = [fork.Process(target=task) for task in tasks]
