@@ -46,6 +46,14 @@ _SCALARS = (
 _COUNTED = ("chunks", "jobs", "parts", "checks", "differences", "warnings", "not_checked")
 """Lists of which a line tells how long they are."""
 _NO_MARKERS = {"report.json"}
+_ROWS = re.compile(
+    r"/(dead_letter|blanked|differences)/[^/]*\.csv\.gz$|/repairs/\d+\.failed\.csv\.gz$"
+)
+"""Files that name rows, which a verdict rests on."""
+_WRITTEN_ONCE = re.compile(
+    r"/(reconciled|source_totals)\.json$|/(chunks|loads|retries|repairs)/\d{5}\.json$"
+)
+"""Markers that are only ever written anew, with a later `written_at`."""
 _DEPTH = 2
 """Folders between the run's own and that of a marker, at most: TABLE/loads."""
 
@@ -111,6 +119,13 @@ def append(folder: RunFolder, *, now: datetime | None = None) -> AuditEnd:
             )
         said, end = "", file.tell() - len(chain.tail)
         events = sorted(_events(folder.path, chain.known, moment), key=_in_order)
+        faults = [told for event in events for told in _by_hand(event, chain.known)]
+        if faults:
+            raise AuditError(
+                f"{folder.audit}: {faults[0]}. Nothing was added to it, and this run is not to be "
+                f"signed. Restore the marker from a backup, or remove it to have that step done "
+                f"again"
+            )
         new = []
         tail = _parse(chain.tail)
         if chain.tail and not _fault(chain, tail, chain.lines + 1):
@@ -246,13 +261,12 @@ def _events(run: Path, known: dict[str, dict[str, Any]], now: datetime) -> Itera
         if last and last["mtime_ns"] == stat.st_mtime_ns and last["bytes"] == stat.st_size:
             continue
         try:
-            data = (run / name).read_bytes()
+            sha256 = _sha256_of(run / name)
+            if last and last["sha256"] == sha256:
+                continue
+            at, facts = _told(run / name, stat, now)
         except FileNotFoundError:
             continue  # gone meanwhile: the next exit says so
-        sha256 = _hash(data)
-        if last and last["sha256"] == sha256:
-            continue
-        at, facts = _facts(data, now)
         # A file could change again within the clock's step, unseen: it is read again next time
         settled = now.timestamp() * 1e9 - stat.st_mtime_ns > _SETTLED
         yield {
@@ -266,6 +280,15 @@ def _events(run: Path, known: dict[str, dict[str, Any]], now: datetime) -> Itera
     for name, last in known.items():
         if name not in found and last["sha256"] is not None:
             yield _gone(name, now, {"removed": True})
+
+
+def _by_hand(event: dict[str, Any], known: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """What was changed by something else than a run, which writes a marker with a later time."""
+    last = known.get(event["file"])
+    if last is None or None in (last["sha256"], event["sha256"]):
+        return
+    if _WRITTEN_ONCE.search(event["file"]) and event["at"] <= last["at"]:
+        yield f"{event['file']} was changed after it was written, at {last['at']}"
 
 
 def _gone(name: str, now: datetime, facts: dict[str, Any]) -> dict[str, Any]:
@@ -290,6 +313,13 @@ def _same(event: dict[str, Any], known: dict[str, dict[str, Any]]) -> bool:
 
 def _in_order(event: dict[str, Any]) -> tuple[datetime, str]:
     return datetime.fromisoformat(event["at"]), event["file"]
+
+
+def _told(path: Path, stat: os.stat_result, now: datetime) -> tuple[str, dict[str, Any]]:
+    """When a file was written, and of a marker a few of its numbers."""
+    if path.suffix == ".json":
+        return _facts(path.read_bytes(), now)
+    return _moment(datetime.fromtimestamp(stat.st_mtime, UTC)), {}
 
 
 def _facts(data: bytes, now: datetime) -> tuple[str, dict[str, Any]]:
@@ -329,15 +359,23 @@ def _markers(
             if entry.name.endswith(".json"):
                 if name not in _NO_MARKERS and entry.is_file():
                     yield name, entry.stat()
+            elif entry.name.endswith(".csv.gz"):
+                if _ROWS.search(name) and entry.is_file():
+                    yield name, entry.stat()
             elif depth and "." not in entry.name and entry.is_dir(follow_symlinks=False):
                 yield from _markers(Path(entry.path), f"{name}/", depth - 1)
 
 
 def _sha256(path: Path) -> str:
     try:
-        return _hash(path.read_bytes())
+        return _sha256_of(path)
     except OSError:
         return ""
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hash(data: bytes) -> str:

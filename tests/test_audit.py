@@ -277,3 +277,28 @@ def test_the_command_names_each_finding_and_fails(
 def test_there_is_nothing_to_verify_before_the_first_exit(folder: RunFolder) -> None:
     with pytest.raises(AuditError, match="no run has ended in this folder yet"):
         audit.verify(folder)
+
+
+def test_a_marker_that_was_changed_by_hand_is_no_news(folder: RunFolder) -> None:
+    """A run writes a marker with a later time; an editor does not."""
+    path = folder.table("T").reconciled
+    verdict = Marker(written_at=datetime(2025, 1, 1, 7, tzinfo=UTC))
+    write_marker(path, verdict)
+    audit.append(folder, now=LATER)
+    path.write_text(path.read_text("utf-8").replace("0.1", "9.1"), "utf-8")
+    with pytest.raises(AuditError, match=r"T/reconciled.json was changed after it was written"):
+        audit.append(folder, now=LATER)
+    later = verdict.model_copy(update={"written_at": datetime(2025, 1, 1, 8, tzinfo=UTC)})
+    write_marker(path, later)
+    assert audit.append(folder, now=LATER).added == 1
+
+
+def test_files_that_name_rows_are_in_the_audit(folder: RunFolder) -> None:
+    path = folder.table("T").dead_letter(1)
+    path.parent.mkdir()
+    path.write_bytes(b"rows")
+    audit.append(folder, now=LATER)
+    assert audit.verify(folder)[1] == []
+    path.unlink()
+    (told,) = audit.verify(folder)[1]
+    assert "T/dead_letter/00001.csv.gz" in told

@@ -22,6 +22,8 @@ from kpcluigi.salesforce import Client
 from kpcluigi.staging import TableFolder, verify_chunk, write_marker
 from kpcluigi.tables import Table
 
+_LATER = " later"
+
 
 @dataclass
 class ChunkLoad:
@@ -127,11 +129,16 @@ def gather(loaded: Loaded, table: Table, dead: Path, blanked: Path) -> int:
     lost: list[pl.DataFrame] = []
 
     def arrived() -> Iterator[pl.DataFrame]:
-        """The rows that lost a parent, each as it was before it lost the first."""
+        """The rows that lost a parent, each as it was before it lost the first, with all errors."""
         for i, path in enumerate(loaded.blanked_files):
             earlier = KeySet(_keys(loaded.blanked_files[:i], key))
+            later = _errors(loaded.blanked_files[i + 1 :], key)
             for frame in read_frames(path, columns):
                 first = frame.filter(~earlier.has(frame[key]))
+                if later is not None:
+                    both = pl.concat_str(ERROR, _LATER, separator=" | ", ignore_nulls=True)
+                    first = first.join(later, on=key, how="left").with_columns(both.alias(ERROR))
+                    first = first.select(columns)
                 gone = died.has(first[key])
                 lost.append(first.filter(gone))
                 yield first.filter(~gone)
@@ -149,6 +156,15 @@ def gather(loaded: Loaded, table: Table, dead: Path, blanked: Path) -> int:
     rows = _write(blanked, columns, arrived())
     _write(dead, columns, refused())
     return rows
+
+
+def _errors(paths: Iterable[Path], key: str) -> pl.DataFrame | None:
+    """By key, for which other parents rows were sent without."""
+    frames = [frame for path in paths for frame in read_frames(path, [ERROR, key])]
+    if not frames:
+        return None
+    told = pl.col(ERROR).str.join(" | ").alias(_LATER)
+    return pl.concat(frames).group_by(key, maintain_order=True).agg(told)
 
 
 def _keys(paths: Iterable[Path], key: str) -> Iterator[pl.Series]:

@@ -57,6 +57,15 @@ def lookups_by(table: Table) -> dict[str, list[str]]:
     return found
 
 
+def lost_lookups(table: Table, error: pl.Expr) -> dict[str, pl.Expr]:
+    """For each lookup, whether a row in `blanked/` was sent without that parent, by its errors."""
+    found: dict[str, pl.Expr] = {}
+    for field, names in lookups_by(table).items():
+        named = error.str.contains(f" not found for field {field} in entity ", literal=True)
+        found |= dict.fromkeys(names, named.fill_null(False))
+    return found
+
+
 class ErrorCounts:
     """Rows by code and field, as they are added."""
 

@@ -19,7 +19,7 @@ from kpcluigi.csvframes import read_frames
 from kpcluigi.fields import NULL
 from kpcluigi.load.results import KeySet
 from kpcluigi.load.retry import REJECTED
-from kpcluigi.load.row_errors import ERROR
+from kpcluigi.load.row_errors import ERROR, lost_lookups
 from kpcluigi.markers import RangeTotals, RetrySource
 from kpcluigi.reconcile.measures import DIGITS, Aggregates, Measure, Value, mean, merged
 from kpcluigi.reconcile.spans import Days, Partition, each_day
@@ -96,7 +96,7 @@ class KnownRows:
             known.add(folder.retry_before(attempt), -1, of=REFUSED)
         return known
 
-    def add(self, path: Path, sign: int, *, of: str = "") -> None:
+    def add(self, path: Path, sign: int, *, of: str | None = None) -> None:
         """The rows of a file are not in the org (-1), or are there though not in Oracle (1).
 
         Args:
@@ -126,15 +126,16 @@ class KnownRows:
     def add_orphans(self, path: Path) -> None:
         """The rows of a file were sent without one of their parents, or more."""
         key = self._table.external_id
-        for day, found in self._by_day(path):
+        lost = lost_lookups(self._table, pl.col(ERROR))
+        for day, found in self._by_day(path, ""):
             rows = found.filter(~self._orphans.has(found[key]))
             self._orphans.add(rows[key])
             shift = self._days.setdefault(day, Shift())
             for measure in self._measures:
                 if measure.what == "parents":
-                    values = rows[self._targets[measure]].to_list()
-                    there = sum(value not in (None, "", NULL) for value in values)
-                    add(shift.orphans, measure, there)
+                    name = self._targets[measure]
+                    there = pl.col(name).is_not_null() & ~pl.col(name).is_in(["", NULL])
+                    add(shift.orphans, measure, rows.filter(there & lost[name]).height)
 
     def of_days(self, days: Days) -> list[Shift]:
         """What is known of these days; of rows without a day, where all days are meant."""
@@ -142,12 +143,15 @@ class KnownRows:
             return list(self._days.values())
         return [shift for day in each_day(days) if (shift := self._days.get(day))]
 
-    def _by_day(self, path: Path, of: str = "") -> Iterator[tuple[date | None, pl.DataFrame]]:
+    def _by_day(
+        self, path: Path, of: str | None = None
+    ) -> Iterator[tuple[date | None, pl.DataFrame]]:
+        """Rows by their day; with their errors where these begin with `of`."""
         if not path.exists():
             return
         names = (self._table.external_id, *self._targets.values(), *self._partition_fields)
         columns = list(dict.fromkeys(names))
-        for frame in read_frames(path, [*columns, ERROR] if of else columns):
+        for frame in read_frames(path, columns if of is None else [*columns, ERROR]):
             if of:
                 frame = frame.filter(pl.col(ERROR).str.starts_with(of))
             if self._partition is None:

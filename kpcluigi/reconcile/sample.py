@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from kpcluigi import transform
 from kpcluigi.csvframes import read_frames
+from kpcluigi.load.row_errors import ERROR, lost_lookups
 from kpcluigi.markers import Difference, RetrySource, SourceTotals
 from kpcluigi.oracle import Source
 from kpcluigi.oracle.totals import LOB_HEAD
@@ -33,6 +34,7 @@ from kpcluigi.reconcile.measures import SECONDS
 from kpcluigi.reconcile.named import CHANGED_AT
 from kpcluigi.reconcile.staged import CLOCKS
 from kpcluigi.staging import TableFolder, read_marker
+from kpcluigi.tables import Table
 
 KEYS = 200
 """Keys per query at most."""
@@ -79,6 +81,7 @@ def sampled_rows(
     alike = staged_alike(expected, key, fields)
     records = _in_org(asking, table.object, fields, expected[key.name], key)
     found = org_alike(records, key, fields).with_columns(records[CHANGED_AT])
+    excused = _lost(source.table, folder, key, alike[KEY])
     heads = {f.name for f in fields if _is_head(source, f)}
     there = {row[KEY]: row for row in found.iter_rows(named=True)}
     checksum = hashlib.sha256()
@@ -89,9 +92,11 @@ def sampled_rows(
         checksum.update(digest)
         record = there.get(row[KEY])
         if record is not None:
+            for name in excused.get(row[KEY], ()):
+                row[name] = row[name] if record[name] is not None else None
             for name in heads:
                 record[name] = _head_like(record[name], row[name])
-            if _digest(record, fields) == digest:
+            if _digest(record, fields) == _digest(row, fields):
                 continue
         suspects.append(row[_PLACE])
         differences += _named(row, record, fields, last_sent + asking.client.clock_ahead + CLOCKS)
@@ -161,6 +166,18 @@ def _sent(
             left = expected.with_columns(as_key(key.of_staged())).join(dead, on=KEY, how="anti")
             expected = left.drop(KEY)
     return expected
+
+
+def _lost(table: Table, folder: TableFolder, key: Alike, keys: pl.Series) -> dict[str, list[str]]:
+    """By key, the lookups of sampled rows that were sent without that parent."""
+    found: dict[str, list[str]] = {}
+    lost = lost_lookups(table, pl.col(ERROR))
+    for path in folder.blanked_files:
+        for frame in read_frames(path, [ERROR, key.name]):
+            named = frame.select(as_key(key.of_staged()), **lost).filter(pl.col(KEY).is_in(keys))
+            for row in named.iter_rows(named=True):
+                found.setdefault(row[KEY], []).extend(name for name in lost if row[name])
+    return found
 
 
 def _is_whole(source: Source, field: Alike) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+from kpcluigi.csvframes import read_frames
 from kpcluigi.errors import JobFailedError, SalesforceError, StagingError
+from kpcluigi.fields import NULL
 from kpcluigi.load import Standing
 from kpcluigi.markers import (
     ComparedRows,
@@ -29,7 +31,7 @@ from kpcluigi.reconcile.aggregates import (
     compare,
     unsure_sums,
 )
-from kpcluigi.reconcile.alike import key_of
+from kpcluigi.reconcile.alike import KEY, as_key, key_of
 from kpcluigi.reconcile.expected import KnownRows, expected
 from kpcluigi.reconcile.ledger import marker
 from kpcluigi.reconcile.measures import measures_of
@@ -119,8 +121,9 @@ class _Reconciliation:
         self._sent = Sent(ends.folder, table, ends.loads, ends.file_of)
         self._partition = Partition.of(table)
         self._ranges = self._cut()
-        too_many = self._partition is None and totals.rows > UNFILTERED
-        self._asked = [] if too_many else self._measures
+        self._too_many = self._partition is None and totals.rows > UNFILTERED
+        self._asked = [] if self._too_many else self._measures
+        self._every_row = ends.full or self._too_many
         self._known = KnownRows.of(ends.folder, table, self._asked)
         self._org = OrgAggregates(self._asking, table.object, self._asked)
         self._narrowing = NARROWING
@@ -136,6 +139,8 @@ class _Reconciliation:
         rows, named, contradictions = self._compare_rows(
             [piece for one in differing for piece in self._narrowed(one)], suspects
         )
+        if rows is not None:
+            contradictions += self._sample_against_sent(sampled)
         findings = Findings(
             table=ends.table,
             compared=compared,
@@ -144,7 +149,7 @@ class _Reconciliation:
             sampled=sampled,
             rows=rows,
             contradictions=contradictions,
-            asked_for_rows=ends.full,
+            asked_for_rows=self._every_row,
         )
         checks = findings.checks(ends.plan, ends.totals, ends.loads)
         differences = [d for one in compared for d in one.differences]
@@ -182,11 +187,11 @@ class _Reconciliation:
     def _by_range(self) -> list[Compared]:
         ends = self._ends
         self._say_whether_indexed()
-        if not self._asked:
+        if self._too_many:
             self._not_checked.append(
                 f"sums and extremes: {ends.table.partition_column} is not mapped, and "
-                f"{ends.totals.rows:,} rows are too many to be asked for at once; map it as a date "
-                f"or datetime, or compare every row with --full"
+                f"{ends.totals.rows:,} rows are too many to be asked for at once; every row is "
+                f"compared instead. Map it as a date or datetime to spare that"
             )
             return []
         compared: list[Compared] = []
@@ -337,7 +342,7 @@ class _Reconciliation:
         """
         ends = self._ends
         pieces = distinct([*(one.range for one in differing), *suspects])
-        ranges = self._ranges if ends.full else pieces
+        ranges = self._ranges if self._every_row else pieces
         if not ranges:
             return None, [], []
         reason = self._why_not(ranges)
@@ -354,7 +359,7 @@ class _Reconciliation:
             rules=ends.rules,
             tell=ends.tell,
         )
-        rows, named = comparison.run(all_rows=ends.full)
+        rows, named = comparison.run(all_rows=self._every_row)
         refused = KnownRows.rejected(ends.folder, ends.table, self._measures)
         contradictions: list[str] = []
         for one in ranges if differing else []:
@@ -365,6 +370,21 @@ class _Reconciliation:
                 for d in staged.differences
             ]
         return rows, named, contradictions
+
+    def _sample_against_sent(self, sampled: Sampled) -> list[str]:
+        """Sampled rows that the org has as they were sent, and not as Oracle gave them."""
+        named: set[tuple[str, str]] = set()
+        path = self._ends.folder.differences / "fields.csv.gz"
+        if sampled.differences and path.exists():
+            for frame in read_frames(path, ["key", "field"]):
+                keys = frame.select(as_key(replace(self._key, name="key").of_staged()))
+                named |= set(zip(keys[KEY], frame["field"].fill_null(""), strict=True))
+        missing = {key for key, field in named if field in ("", NULL)}
+        return [
+            f"sampled row {d.key}: {d.field}: Oracle {d.expected}, sent {d.found}"
+            for d in sampled.differences
+            if d.field and d.key not in missing and (d.key, d.field) not in named
+        ]
 
     def _why_not(self, ranges: list[Range]) -> str:
         """Why rows cannot be compared; empty where they can."""

@@ -179,7 +179,7 @@ class Findings:
             found=rows.identical,
             detail=told or "all identical",
         )
-        if any(one.differs for one in self.compared):
+        if self.contradictions or any(one.differs for one in self.compared):
             yield Check(
                 level=4,
                 name="sent, against Oracle's totals",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -15,9 +16,11 @@ from kpcluigi.errors import SalesforceError, StagingError
 from kpcluigi.load import Standing, open_attempt
 from kpcluigi.load.settle import write_rows
 from kpcluigi.markers import Check, LoadResult, Reconciled, RetryResult
+from kpcluigi.oracle import Window
+from kpcluigi.reconcile.spans import days_of
 from kpcluigi.reconcile.staged import CLOCKS
 from kpcluigi.staging import write_marker
-from tests.reconciling.bed import Bed, loaded
+from tests.reconciling.bed import WINDOW, Bed, loaded
 
 ROWS = 2_000
 DEAD = "FIELD_CUSTOM_VALIDATION_EXCEPTION:The tenant is closed:--"
@@ -291,3 +294,86 @@ def test_no_more_requests_than_promised(bed: Bed) -> None:
     found = bed.reconcile()
     asked = bed.org.stats()["requests"] - since
     assert found.requests == asked <= 10 * ROWS / 1_000_000 + 100
+
+
+def test_a_sampled_row_that_was_sent_otherwise_than_oracle_has_it(bed: Bed) -> None:
+    """The org has what was sent; that is no reason for a PASS."""
+    key = next(k for k, row in bed.totals.sample.items() if row["NOTE"])
+    sample = {**bed.totals.sample, key: {**bed.totals.sample[key], "NOTE": "as Oracle has it"}}
+    found = bed.reconcile(totals=bed.totals.model_copy(update={"sample": sample}))
+    assert found.verdict == "FAIL"
+    (told,) = [check for check in level(found, 4) if check.name != "rows"]
+    assert f"sampled row {key}: Note__c: Oracle as Oracle has it" in told.detail
+
+
+def test_accepting_dead_rows_accepts_no_edits(bed: Bed) -> None:
+    key = bed.key(777)
+    bed.client.call("PATCH", f"/sobjects/Sale__c/External_ID__c/{key}", json={"Amount__c": 5.5})
+    try:
+        accepting = bed.table.model_copy(update={"accept": ("dead_lettered",)})
+        found = bed.reconcile(table=accepting)
+        assert (found.verdict, found.accepted) == ("EXCEPTIONS", [])
+    finally:
+        bed.put_back(key)
+
+
+SENTINELS = ("0001-01-01 or earlier", "9999-12-31 00:00:00", "0202-03-04 10:00:00")
+
+
+@pytest.mark.parametrize("sentinel", SENTINELS)
+def test_a_rejected_row_with_a_date_that_no_org_holds_is_an_exception(
+    bed: Bed, sentinel: str
+) -> None:
+    """Oracle's extremes hold it; what the next value is, is not known."""
+    day = bed.totals.ranges[4]
+    sold = day.columns["SOLD_AT"]
+    raw = f"{sentinel[:10]} 00:00:00" if "earlier" in sentinel else sentinel
+    extreme = "max" if sentinel.startswith("9999") else "min"
+    columns = {
+        **day.columns,
+        "SOLD_AT": sold.model_copy(update={"non_null": sold.non_null + 1, extreme: raw}),
+    }
+    for name in ("CREATED_DATE",):
+        known = columns[name]
+        columns[name] = known.model_copy(update={"non_null": known.non_null + 1})
+    ranges = [
+        one.model_copy(update={"rows": one.rows + 1, "columns": columns}) if one is day else one
+        for one in bed.totals.ranges
+    ]
+    totals = bed.totals.model_copy(update={"rows": ROWS + 1, "ranges": ranges})
+    row = dict.fromkeys(bed.table.fields, "") | {
+        "External_ID__c": "refused",
+        "Sold_At__c": sentinel,
+        "Void__c": "false",
+        "Created__c": f"{day.day}T03:00:00.000Z",
+    }
+    refused = pl.DataFrame([{"sf__Error": "REJECTED:SOLD_AT is outside …:Sold_At__c --", **row}])
+    columns_of_file = ["sf__Error", *bed.table.fields]
+    write_rows(bed.folder.rejected_rows(1), columns_of_file, iter([refused]))
+    load = bed.ends().loads.finished[0]
+    more = {"extracted": load.extracted + 1, "rejected": 1}
+    loads = Standing([load.model_copy(update=more)], [])
+    plan = bed.plan.model_copy(update={"rows": ROWS + 1})
+    found = bed.reconcile(totals=totals, loads=loads, plan=plan)
+    assert found.verdict == "EXCEPTIONS", found.differences
+    assert {check.verdict for check in found.checks if check.level > 1} == {"PASS"}
+    whole = bed.reconcile(totals=totals, loads=loads, plan=plan, full=True)
+    assert whole.verdict == "EXCEPTIONS", whole.differences
+    assert whole.rows is not None
+    assert (whole.rows.dead_lettered, whole.rows.identical) == (1, ROWS)
+
+
+def test_a_sum_of_many_digits_costs_no_more_ranges_than_promised(bed: Bed) -> None:
+    """Its doubles leave a difference open, and the report says so."""
+    ranges = []
+    for day in bed.totals.ranges:
+        amount = day.columns["AMOUNT"].model_copy(update={"sum": "2" + "0" * 20})
+        ranges.append(day.model_copy(update={"columns": {**day.columns, "AMOUNT": amount}}))
+    units = {"AMOUNT": Decimal("0.01")}
+    years = [
+        ranges[0].model_copy(update={"day": str(date(2022, 1, 1) + timedelta(days=i))})
+        for i in range(1000)
+    ]
+    window = Window(date(2022, 1, 1), date(2024, 12, 31))
+    assert len(days_of(window, years, units=units)) == 1
+    assert len(days_of(WINDOW, ranges, units=units)) == 40, "few enough"
