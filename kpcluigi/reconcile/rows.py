@@ -201,8 +201,8 @@ class RowComparison:
         staged = deal.of("staged", bucket)
         later, dead = deal.of("later", bucket), deal.of("dead", bucket)
         rows = with_later(self._nothing_staged() if staged is None else staged, later)
-        twins = rows.filter(~pl.col(KEY).is_last_distinct())
-        rows = rows.filter(pl.col(KEY).is_last_distinct())
+        last = rows[KEY].is_last_distinct()
+        twins, rows = rows.filter(~last), rows.filter(last)
         never_sent = 0
         org = deal.of("org", bucket)
         org = self._nothing_in_org() if org is None else org
@@ -216,8 +216,9 @@ class RowComparison:
         self._tally.missing += twins.height
         self._named.twins(twins)
         # A second record of a key is one too many, even where it is the same
-        copies = org.filter(~pl.col(KEY).is_first_distinct())
-        rows, org = self._without_identical(rows, org.filter(pl.col(KEY).is_first_distinct()))
+        first = org[KEY].is_first_distinct()
+        copies = org.filter(~first)
+        rows, org = self._without_identical(rows, org.filter(first))
         rows = rows.with_columns(
             is_in(dead).alias(_DEAD), is_in(deal.of("blanked", bucket)).alias(_BLANKED)
         )
@@ -235,14 +236,13 @@ class RowComparison:
 
         One field after another, since both sides in one frame would take twice the memory.
         """
-        here, there = staged.select(KEY).with_row_index("here"), org.select(KEY)
-        pairs = here.join(there.with_row_index("there"), on=KEY)
-        differs = pl.repeat(False, pairs.height, dtype=pl.Boolean, eager=True)
+        places = staged.select(KEY).with_row_index("place")
+        paired = org.select(KEY).join(places, on=KEY, how="left", maintain_order="left")["place"]
+        differs = paired.is_null()
         for field in self._fields:
-            sent = staged.select(field.of_staged()).to_series().gather(pairs["here"])
-            found = org.select(field.of_org(ORG)).to_series().gather(pairs["there"])
-            differs |= sent.ne_missing(found)
-        same = pairs.filter(~differs).select(KEY)
+            sent = staged.select(field.of_staged()).to_series().gather(paired)
+            differs |= sent.ne_missing(org.select(field.of_org(ORG)).to_series())
+        same = org.select(KEY).filter(~differs)
         self._tally.identical += same.height
         return staged.join(same, on=KEY, how="anti"), org.join(same, on=KEY, how="anti")
 

@@ -102,7 +102,8 @@ class Sent:
             self._reach[load.n] = min(reach, default=""), max(reach, default="")
         for path, when, corrected in self._later():
             known = _moment(when).alias(SENT), pl.lit(corrected).alias(CORRECTED)
-            for frame in read_frames(path, fields):
+            for given in read_frames(path, fields):
+                frame = given.with_columns(self._in_utc(given)) if corrected else given
                 inside = within.places(frame).is_not_null().alias(INSIDE)
                 deal.add("later", frame.with_columns(as_staged, *known, inside))
         for side, paths in (
@@ -119,6 +120,11 @@ class Sent:
         if path is None:
             raise StagingError(f"the file of chunk {load.n} is gone: it was deleted once loaded")
         return path
+
+    def _in_utc(self, frame: pl.DataFrame) -> list[pl.Series]:
+        """The moments of corrected rows, which somebody may have written with an offset."""
+        names = [c.field for c in self._table.columns.values() if c.type == "datetime"]
+        return [pl.Series(name, map(in_utc, frame[name]), dtype=pl.String) for name in names]
 
     def _later(self) -> Iterator[tuple[Path, datetime, bool]]:
         """Files of rows that were sent again, when, and whether somebody corrected them."""
@@ -141,6 +147,17 @@ def sent_at(jobs: Sequence[JobOutcome], written_at: datetime) -> datetime:
     """When the last of the jobs was seen to have ended."""
     ended = [job.ended_at for job in jobs if job.ended_at is not None]
     return max(ended, default=written_at)
+
+
+def in_utc(text: str | None) -> str | None:
+    """A moment with an offset as chunk files have it; anything else as it is."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return text
+    if moment.tzinfo is None:
+        return text
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
 
 
 def _moment(when: datetime) -> pl.Expr:

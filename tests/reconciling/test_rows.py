@@ -481,6 +481,19 @@ def test_a_corrected_row_may_have_got_another_day(sheet: Sheet, compared: str) -
     assert compared_rows.staged == compared_rows.identical == (compared == "2024-01-02")
 
 
+def test_a_moment_that_was_corrected_may_have_an_offset(sheet: Sheet) -> None:
+    """It is the moment that counts, also for the day: this one is of the evening before in UTC."""
+    sheet.days = (date(2024, 1, 2),)
+    sheet.chunk({"Key__c": "K"}, {"Key__c": "L"})
+    sheet.retried(
+        {"Key__c": "K", "Moment__c": "2024-01-02T00:30:00.000+0700"},
+        {"Key__c": "L", "Moment__c": "2024-01-02T00:30:00+07:00"},
+    )
+    for key in ("K", "L"):
+        sheet.record(Key__c=key, Moment__c="2024-01-01T17:30:00.000Z")
+    require(sheet.compare(), identical=2)
+
+
 def test_a_row_that_was_sent_without_its_parent(sheet: Sheet) -> None:
     """Only its lookup may be empty."""
     given = [{"Key__c": key, "Parent__r.Code__c": "gone"} for key in ("K", "L", "M")]
