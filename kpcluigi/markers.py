@@ -16,7 +16,16 @@ from kpcluigi.version import VERSION
 
 KeyType = Literal["number", "text", "datetime"]
 Verdict = Literal["PASS", "EXCEPTIONS", "FAIL"]
-DifferenceKind = Literal["range", "modified", "missing", "extra", "changed_since", "no_parent"]
+DifferenceKind = Literal[
+    "range",
+    "modified",
+    "missing",
+    "extra",
+    "changed_since",
+    "trimmed",
+    "duplicate",
+    "no_parent",
+]
 """Of rows in a range; of one row; or of a lookup that is empty in the org."""
 
 
@@ -465,6 +474,10 @@ class ComparedRows(BaseModel):
     """Different, and changed in the org after they were loaded."""
     dead_lettered: int
     """Not in the org, and in the dead letter."""
+    trimmed: int = 0
+    """The same but for blanks at the ends of texts, which the org has not kept."""
+    duplicates: int = 0
+    """Of Oracle's rows that share their external id with another one: the org can hold only one."""
     query_jobs: int
     seconds: float
     folder: str = "differences"

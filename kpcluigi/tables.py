@@ -177,7 +177,7 @@ class Table(_Strict):
     count_by: Literal["auto", "ranges", "query_job"] = "auto"
     """How the org is counted: range by range of the partition column's field, or by a query job,
     which has no time limit; auto: by ranges where that column is mapped."""
-    accept: tuple[Literal["dead_lettered", "changed_since", "extra"], ...] = ()
+    accept: tuple[Literal["dead_lettered", "changed_since", "trimmed", "extra"], ...] = ()
     """Kinds of differences that do not keep a table from PASS."""
     source_zone: Zone = "UTC"
     columns: dict[OracleName, Column] = Field(min_length=1)

@@ -7,8 +7,8 @@
     aggregates.py  levels 1, 2 and 5: what it holds
     sample.py      level 3: sampled rows, field by field
     alike.py       one form for one value on both sides
-    rows.py        level 4: row by row, by query jobs; staged.py what was sent, deal.py its files,
-                   named.py the files that name what differs
+    rows.py        level 4: row by row; queryjobs.py the org's side, staged.py what was sent,
+                   deal.py the files of both, named.py those that name what differs
     verdict.py     what the levels together say
     ledger.py      Oracle's count and the ledger of the loads; the marker
     keys.py        an increment: every key that it carried
@@ -17,7 +17,7 @@ Knows no Luigi.
 """
 
 from kpcluigi.reconcile.keys import reconcile_increment
-from kpcluigi.reconcile.rows import QueryRules
+from kpcluigi.reconcile.queryjobs import QueryRules
 from kpcluigi.reconcile.table import Ends, reconcile_table
 
 __all__ = ["Ends", "QueryRules", "reconcile_increment", "reconcile_table"]

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ from kpcluigi.fields import NULL
 from kpcluigi.reconcile.measures import SECONDS
 from kpcluigi.tables import ColumnType, Table
 
+SPELLINGS = {"1": "true", "y": "true", "yes": "true", "0": "false", "n": "false", "no": "false"}
+"""Of a checkbox, as a person may write it."""
 KEY = " key"
 """Column of the external id in one form; no field has such a name."""
 
@@ -37,6 +39,19 @@ class Alike:
     name: str
     type: ColumnType | str
     folds_case: bool = False
+    is_number: bool = False
+    """Of a lookup: the parent's external id is a number."""
+
+    @property
+    def is_text(self) -> bool:
+        return self.type == "text"
+
+    def but_for_blanks(self, prefix: str) -> pl.Expr:
+        """Whether the org has what was sent, without the blanks at its ends."""
+        if not self.is_text:
+            return pl.lit(False)
+        bare = self.of_staged().str.strip_chars()
+        return pl.when(bare != "").then(bare).eq_missing(self.of_org(prefix))
 
     def of_staged(self) -> pl.Expr:
         """From the text of a chunk file."""
@@ -54,18 +69,26 @@ class Alike:
             none = pl.when(text.is_not_null()).then(float("nan"))
             return pl.coalesce(number, none).alias(self.name)
         if self.type == "boolean":
-            return text.str.to_lowercase().fill_null("false").alias(self.name)
+            flag = text.str.strip_chars().str.to_lowercase().replace(SPELLINGS)
+            return flag.fill_null("false").alias(self.name)
         if self.type == "datetime":
             return text.str.slice(0, SECONDS).alias(self.name)
         if self.type == "lookup":
             text = text.str.strip_chars_end(" ")
+            number = text.cast(pl.Float64, strict=False).cast(pl.String)
+            text = pl.coalesce(number, text) if self.is_number else text
         return (text.str.to_lowercase() if self.folds_case else text).alias(self.name)
 
 
-def fields_alike(table: Table) -> list[Alike]:
-    """Every column of a table's chunk files."""
+def fields_alike(table: Table, numbers: Collection[str] = ()) -> list[Alike]:
+    """Every column of a table's chunk files.
+
+    Args:
+        numbers: lookups whose parents' external id is a number.
+    """
     columns = [Alike(column.field, column.type) for column in table.columns.values()]
-    return [*columns, *(Alike(name, "lookup", True) for name in table.lookups.values())]
+    lookups = table.lookups.values()
+    return [*columns, *(Alike(name, "lookup", True, name in numbers) for name in lookups)]
 
 
 def key_of(table: Table, described: Mapping[str, Mapping[str, Any]]) -> Alike:

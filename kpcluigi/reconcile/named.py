@@ -33,11 +33,11 @@ DIFFERS = "differs "
 ORG = "org "
 """Before the name of a column: as the org has it."""
 
-KINDS: tuple[DifferenceKind, ...] = ("missing", "modified", "changed_since", "extra")
+KINDS: tuple[DifferenceKind, ...] = ("missing", "modified", "changed_since", "trimmed", "extra")
 
 
 class Named:
-    """Takes classified rows; the files appear when it is closed, in the place of all earlier ones.
+    """Takes classified rows; once closed, the files take the place of all earlier ones.
 
     Attributes:
         first: the first differences, for the marker.
@@ -48,12 +48,13 @@ class Named:
         self.first: list[Difference] = []
         self.rows = 0
         self._folder = folder
+        self._new = folder.with_name(f".{folder.name}")
         self._table = table
         self._key = key
         self._stack = stack
         self._writers: dict[str, ChunkWriter] = {}
         self._columns = [field.name for field in fields_alike(table)]
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self._new, ignore_errors=True)
 
     def add(self, classified: pl.DataFrame) -> None:
         """Name the rows of these that differ."""
@@ -66,7 +67,7 @@ class Named:
                 columns = [RECORD_ID, self._key.name, CHANGED_AT]
                 chosen = rows.select(pl.col(ORG + name).alias(name) for name in columns)
                 self._write("extra", tuple(columns), chosen)
-            else:
+            elif kind != "trimmed":
                 file = "changed_since" if kind == "changed_since" else "send_again"
                 whole = rows.select(pl.col(self._table.fields).fill_null(""))
                 self._write(file, self._table.fields, whole)
@@ -77,7 +78,7 @@ class Named:
         if rows.height:
             self.rows += rows.height
             told = {
-                "kind": pl.lit("missing"),
+                "kind": pl.lit("duplicate"),
                 "key": pl.col(self._key.name),
                 "field": pl.lit(self._key.name),
                 "expected": pl.lit("a record of its own"),
@@ -90,6 +91,12 @@ class Named:
         """End the files."""
         for writer in self._writers.values():
             writer.close()
+
+    def publish(self) -> None:
+        """Put the files, which are whole now, in the place of those before."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._writers:
+            self._new.rename(self._folder)
 
     def _told(self, kind: DifferenceKind, rows: pl.DataFrame) -> pl.DataFrame:
         """A line per row that one side lacks, a line per differing field of the others."""
@@ -119,7 +126,7 @@ class Named:
 
     def _write(self, name: str, columns: tuple[str, ...], rows: pl.DataFrame) -> None:
         if name not in self._writers:
-            path = self._folder / f"{name}.csv.gz"
+            path = self._new / f"{name}.csv.gz"
             self._writers[name] = self._stack.enter_context(writing(path, header_line(columns)))
         self._writers[name].add(rows.select(columns))
 

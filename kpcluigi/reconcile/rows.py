@@ -18,10 +18,10 @@ from urllib.parse import quote
 import polars as pl
 
 from kpcluigi.csvframes import read_frames
-from kpcluigi.errors import JobFailedError, JobTimeoutError
+from kpcluigi.errors import JobFailedError
 from kpcluigi.markers import ComparedRows, Difference
 from kpcluigi.reconcile.aggregates import QUERY_BYTES, Asking, Tell
-from kpcluigi.reconcile.alike import KEY, Alike, as_key, as_texts, fields_alike
+from kpcluigi.reconcile.alike import KEY, Alike, as_key, as_texts
 from kpcluigi.reconcile.deal import Deal
 from kpcluigi.reconcile.measures import SECONDS, Measure
 from kpcluigi.reconcile.named import (
@@ -32,16 +32,14 @@ from kpcluigi.reconcile.named import (
     RECORD_ID,
     Named,
 )
+from kpcluigi.reconcile.queryjobs import QueryRules, run_query_jobs
 from kpcluigi.reconcile.sample import batches
 from kpcluigi.reconcile.spans import Range, Span, grouped, spans_of_jobs
-from kpcluigi.reconcile.staged import CLOCKS, CORRECTED, INSIDE, SENT, Sent, StagedTotals
+from kpcluigi.reconcile.staged import CLOCKS, CORRECTED, INSIDE, LOST, SENT, Sent, StagedTotals
 from kpcluigi.salesforce import (
     Client,
-    abort_query_job,
-    create_query_job,
     delete_query_job,
     download_query_results,
-    wait_for_query_job,
 )
 from kpcluigi.tables import Table
 
@@ -51,18 +49,8 @@ ASKED_BY_KEY = 2_000
 """Missing rows that are looked for by their key, wherever they are."""
 
 _HERE = " here"
-_BLANKED = " blanked"
 _DEAD = " dead"
 ONE_SIDED = ("missing", "extra")
-
-
-@dataclass(frozen=True)
-class QueryRules:
-    """How query jobs are waited for; see `[salesforce]` in luigi.cfg."""
-
-    poll_interval: float
-    poll_interval_max: float
-    job_timeout: float
 
 
 @dataclass
@@ -77,6 +65,8 @@ class Tally:
     extra: int = 0
     changed_since: int = 0
     dead_lettered: int = 0
+    trimmed: int = 0
+    duplicates: int = 0
 
 
 class RowComparison:
@@ -87,6 +77,7 @@ class RowComparison:
         ranges: what is compared.
         measures: what is added up of the staged rows, range by range.
         key: the external id, as the org tells records apart by it.
+        fields: every column of the chunk files.
         tell: receives a line and the share done, 0 to 1.
     """
 
@@ -99,6 +90,7 @@ class RowComparison:
         ranges: Sequence[Range],
         measures: Sequence[Measure],
         key: Alike,
+        fields: Sequence[Alike],
         rules: QueryRules,
         tell: Tell,
     ) -> None:
@@ -107,7 +99,7 @@ class RowComparison:
         self._sent = sent
         self._ranges = ranges
         self._key = key
-        self._fields = fields_alike(table)
+        self._fields = fields
         self._rules = rules
         self._tell = tell
         self._tally = Tally()
@@ -137,6 +129,7 @@ class RowComparison:
                     self._compare(group, scratch)
                 self._pair_up()
                 self._named.close()
+            self._named.publish()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         compared = ComparedRows(
@@ -162,39 +155,20 @@ class RowComparison:
     def _fetch(self, span: Span, scratch: Path, deal: Deal) -> None:
         """The records of a span, by a query job."""
         paths = list(dict.fromkeys([RECORD_ID, *(f.name for f in self._fields), CHANGED_AT]))
-        soql = f"SELECT {', '.join(paths)} FROM {self._table.object}{span.where}"
-        self._jobs += 1
-        job = create_query_job(self._client, soql)
-        try:
-            info = wait_for_query_job(
-                self._client,
-                job.id,
-                timeout=self._rules.job_timeout,
-                interval=self._rules.poll_interval,
-                interval_max=self._rules.poll_interval_max,
-                tell=lambda info: self._tell(f"query job {info.id}: {info.records:,} records", 0),
-            )
-        except JobTimeoutError:
-            abort_query_job(self._client, job.id)
-            raise
-        if info.state != "JobComplete":
-            halves = span.halves()
-            if halves is None or "TIMEOUT" not in info.message.upper():
-                raise JobFailedError(f"Query job {job.id} {info.state}: {info.message} ({soql})")
-            for half in halves:
-                self._fetch(half, scratch, deal)
-            return
-        path = scratch / f"{job.id}.csv.gz"
-        records = download_query_results(self._client, job.id, path)
-        if records != info.records:
-            raise JobFailedError(
-                f"Query job {job.id} found {info.records:,} records and gave {records:,}"
-            )
-        for frame in read_frames(path, paths):
-            self._tally.salesforce += frame.height
-            deal.add("org", self._of_org(frame))
-        path.unlink()
-        delete_query_job(self._client, job.id)
+        select = f"SELECT {', '.join(paths)} FROM {self._table.object}"
+        for info in run_query_jobs(self._client, select, span, rules=self._rules, tell=self._tell):
+            self._jobs += 1
+            path = scratch / f"{info.id}.csv.gz"
+            records = download_query_results(self._client, info.id, path)
+            if records != info.records:
+                raise JobFailedError(
+                    f"Query job {info.id} found {info.records:,} records and gave {records:,}"
+                )
+            for frame in read_frames(path, paths):
+                self._tally.salesforce += frame.height
+                deal.add("org", self._of_org(frame))
+            path.unlink()
+            delete_query_job(self._client, info.id)
 
     def _join(self, deal: Deal, bucket: int) -> None:
         """One bucket of each side."""
@@ -203,25 +177,24 @@ class RowComparison:
         rows = with_later(self._nothing_staged() if staged is None else staged, later)
         last = rows[KEY].is_last_distinct()
         twins, rows = rows.filter(~last), rows.filter(last)
-        never_sent = 0
         org = deal.of("org", bucket)
         org = self._nothing_in_org() if org is None else org
-        if dead is not None:
-            refused = dead.unique().join(rows.select(KEY), on=KEY, how="anti")
-            never_sent = refused.height
-            # A record of such a row is of an earlier load; the dead letter names the row
-            org = org.join(refused, on=KEY, how="anti")
+        never_sent = 0
+        for side in (dead, deal.of("refused", bucket)):
+            if side is not None:
+                absent = side.join(rows.select(KEY), on=KEY, how="anti")
+                never_sent += absent.height if side is dead else side.height
+                # A record of such a row is of an earlier load; the dead letter names the row
+                org = org.join(absent, on=KEY, how="anti")
         self._tally.staged += rows.height + twins.height + never_sent
         self._tally.dead_lettered += never_sent
-        self._tally.missing += twins.height
+        self._tally.duplicates += twins.height
         self._named.twins(twins)
         # A second record of a key is one too many, even where it is the same
         first = org[KEY].is_first_distinct()
         copies = org.filter(~first)
         rows, org = self._without_identical(rows, org.filter(first))
-        rows = rows.with_columns(
-            is_in(dead).alias(_DEAD), is_in(deal.of("blanked", bucket)).alias(_BLANKED)
-        )
+        rows = with_lost(rows.with_columns(is_in(dead).alias(_DEAD)), deal.of("blanked", bucket))
         classified = self._classified(rows, org)
         for kind in ONE_SIDED:
             self._hold(kind, classified.filter(pl.col(KIND) == kind))
@@ -293,6 +266,9 @@ class RowComparison:
         )
         both = both.with_columns(self._differs(f).alias(DIFFERS + f.name) for f in self._fields)
         any_field = pl.any_horizontal(DIFFERS + f.name for f in self._fields)
+        trimmed = pl.all_horizontal(
+            ~pl.col(DIFFERS + f.name) | f.but_for_blanks(ORG) for f in self._fields
+        )
         changed_at = pl.col(ORG + CHANGED_AT).str.slice(0, SECONDS).str.to_datetime(_MOMENT)
         since = changed_at - self._client.clock_ahead - CLOCKS > pl.col(SENT)
         here, there = pl.col(_HERE).is_not_null(), pl.col(ORG + RECORD_ID).is_not_null()
@@ -301,6 +277,7 @@ class RowComparison:
             .when(there & ~any_field).then(pl.lit("identical"))
             .when(pl.col(_DEAD)).then(pl.lit("dead_lettered"))
             .when(~there).then(pl.lit("missing"))
+            .when(trimmed).then(pl.lit("trimmed"))
             .when(since).then(pl.lit("changed_since"))
             .otherwise(pl.lit("modified"))
         )  # fmt: skip
@@ -310,7 +287,8 @@ class RowComparison:
         here, there = field.of_staged(), field.of_org(ORG)
         differs = here.ne_missing(there)
         if field.type == "lookup":
-            differs &= ~(pl.col(_BLANKED).fill_null(False) & there.is_null())
+            lost = pl.col(LOST).str.contains(f"|{field.name}|", literal=True).fill_null(False)
+            differs &= ~(lost & there.is_null())
         return differs
 
     def _settle(self, classified: pl.DataFrame) -> None:
@@ -331,7 +309,7 @@ class RowComparison:
 
     @property
     def _staged_columns(self) -> list[str]:
-        return [*self._table.fields, KEY, SENT, _DEAD, _BLANKED]
+        return [*self._table.fields, KEY, SENT, _DEAD, LOST]
 
     def _nothing_in_org(self) -> pl.DataFrame:
         return pl.DataFrame(schema=dict.fromkeys(self._org_columns, pl.String))
@@ -349,6 +327,14 @@ def is_in(keys: pl.DataFrame | None) -> pl.Expr:
     if keys is None:
         return pl.lit(False)
     return pl.col(KEY).is_in(keys[KEY].implode())
+
+
+def with_lost(rows: pl.DataFrame, blanked: pl.DataFrame | None) -> pl.DataFrame:
+    """The rows, with the lookups that they were sent without."""
+    if blanked is None:
+        return rows.with_columns(pl.lit("").alias(LOST))
+    lost = blanked.group_by(KEY).agg(pl.col(LOST).str.join())
+    return rows.join(lost, on=KEY, how="left").with_columns(pl.col(LOST).fill_null(""))
 
 
 def with_later(rows: pl.DataFrame, later: pl.DataFrame | None) -> pl.DataFrame:

@@ -6,7 +6,7 @@ The sample was drawn when the totals were read; see `kpcluigi.oracle.totals`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
@@ -17,7 +17,7 @@ import pyarrow as pa
 from kpcluigi import transform
 from kpcluigi.csvframes import read_frames
 from kpcluigi.load.row_errors import ERROR, lost_lookups
-from kpcluigi.markers import Difference, RetrySource, SourceTotals
+from kpcluigi.markers import Difference, DifferenceKind, RetrySource, SourceTotals
 from kpcluigi.oracle import Source
 from kpcluigi.oracle.totals import LOB_HEAD
 from kpcluigi.reconcile.aggregates import QUERY_BYTES, Asking
@@ -26,7 +26,6 @@ from kpcluigi.reconcile.alike import (
     Alike,
     as_key,
     as_texts,
-    fields_alike,
     org_alike,
     staged_alike,
 )
@@ -66,17 +65,19 @@ def sampled_rows(
     totals: SourceTotals,
     folder: TableFolder,
     key: Alike,
+    every: Sequence[Alike],
     *,
     last_sent: datetime,
 ) -> Sampled:
     """Compare every field of every sampled row with the org.
 
     Args:
+        every: every column of the chunk files.
         last_sent: when the last row of the table was sent; what was changed after it was changed by
             somebody else.
     """
     table = source.table
-    fields = [field for field in fields_alike(table) if _is_whole(source, field)]
+    fields = [field for field in every if _is_whole(source, field)]
     expected = _sent(_converted(source, totals), folder, key, table.fields)
     alike = staged_alike(expected, key, fields)
     records = _in_org(asking, table.object, fields, expected[key.name], key)
@@ -254,18 +255,26 @@ def _named(
     if record is None:
         return [Difference(level=3, kind="missing", key=key)]
     changed_at = datetime.fromisoformat(f"{str(record[CHANGED_AT])[:SECONDS]}+00:00")
+    differing = [field for field in fields if row[field.name] != record[field.name]]
+    kind: DifferenceKind = "changed_since" if changed_at > last_sent else "modified"
+    if all(field.is_text and _bare(row[field.name]) == record[field.name] for field in differing):
+        kind = "trimmed"
     return [
         Difference(
             level=3,
-            kind="changed_since" if changed_at > last_sent else "modified",
+            kind=kind,
             key=key,
             field=field.name,
             expected=_shown(row[field.name]),
             found=_shown(record[field.name]),
         )
-        for field in fields
-        if row[field.name] != record[field.name]
+        for field in differing
     ]
+
+
+def _bare(text: object) -> str | None:
+    """Without the blanks at its ends."""
+    return str(text).strip() or None if text is not None else None
 
 
 def _shown(value: object) -> str | None:

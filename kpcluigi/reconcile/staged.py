@@ -14,6 +14,8 @@ from kpcluigi.csvframes import read_frames
 from kpcluigi.errors import StagingError
 from kpcluigi.fields import NULL
 from kpcluigi.load import Standing
+from kpcluigi.load.retry import REJECTED
+from kpcluigi.load.row_errors import ERROR, lost_lookups
 from kpcluigi.markers import JobOutcome, LoadResult, RepairResult, RetryResult, RetrySource
 from kpcluigi.reconcile.alike import Alike, as_key
 from kpcluigi.reconcile.deal import Deal
@@ -29,6 +31,8 @@ CORRECTED = " corrected"
 CLOCKS = timedelta(seconds=2)
 """How far two moments have to lie apart to tell which was first: one is the org's, to the second,
 and how far the clocks differ is known to the second."""
+LOST = " lost"
+"""Column: the lookups that the row was sent without, each between bars."""
 INSIDE = " inside"
 """Column: whether the row, as it was sent again, lies in the ranges that are compared."""
 _MOST_DIGITS, _MOST_PLACES = 38, 18
@@ -106,14 +110,17 @@ class Sent:
                 frame = given.with_columns(self._in_utc(given)) if corrected else given
                 inside = within.places(frame).is_not_null().alias(INSIDE)
                 deal.add("later", frame.with_columns(as_staged, *known, inside))
-        for side, paths in (
-            ("dead", self.folder.settled_dead_letters),
-            ("blanked", self.folder.blanked_files),
-        ):
-            for path in paths:
-                for frame in read_frames(path, fields):
-                    rows, _ = within.of(frame)
-                    deal.add(side, rows.select(as_staged))
+        for path in self.folder.settled_dead_letters:
+            side = "refused" if path.name.endswith(REJECTED) else "dead"
+            for frame in read_frames(path, fields):
+                rows, _ = within.of(frame)
+                deal.add(side, rows.select(as_staged))
+        lost = lost_lookups(self._table, pl.col(ERROR))
+        named = [pl.when(flag).then(pl.lit(f"|{name}|")) for name, flag in lost.items()]
+        for path in self.folder.blanked_files:
+            for frame in read_frames(path, [ERROR, *fields]):
+                told = pl.concat_str(named, ignore_nulls=True).alias(LOST)
+                deal.add("blanked", frame.select(as_staged, told))
 
     def _path(self, load: LoadResult) -> Path:
         path = self._file_of(load.n)

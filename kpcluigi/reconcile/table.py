@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from kpcluigi.csvframes import read_frames
-from kpcluigi.errors import JobFailedError, SalesforceError, StagingError
+from kpcluigi.errors import SalesforceError, StagingError
 from kpcluigi.fields import NULL
 from kpcluigi.load import Standing
 from kpcluigi.markers import (
@@ -31,22 +32,21 @@ from kpcluigi.reconcile.aggregates import (
     compare,
     unsure_sums,
 )
-from kpcluigi.reconcile.alike import KEY, as_key, key_of
+from kpcluigi.reconcile.alike import KEY, as_key, fields_alike, key_of
 from kpcluigi.reconcile.expected import KnownRows, expected
 from kpcluigi.reconcile.ledger import marker
 from kpcluigi.reconcile.measures import measures_of
-from kpcluigi.reconcile.rows import QueryRules, RowComparison
+from kpcluigi.reconcile.queryjobs import QueryRules, run_query_jobs
+from kpcluigi.reconcile.rows import RowComparison
 from kpcluigi.reconcile.sample import Sampled, sampled_rows
 from kpcluigi.reconcile.spans import Days, Partition, Range, Span, days_of, distinct, spans_of_jobs
 from kpcluigi.reconcile.staged import Sent
 from kpcluigi.reconcile.verdict import Findings
 from kpcluigi.salesforce import (
     Client,
-    create_query_job,
     delete_query_job,
     describe,
     limits,
-    wait_for_query_job,
 )
 from kpcluigi.staging import TableFolder, read_marker
 from kpcluigi.tables import Table
@@ -116,8 +116,10 @@ class _Reconciliation:
         self._source = source_of(columns, owner=ends.plan.owner, table=table, window=ends.window)
         self._asking.requests += 1
         described = describe(ends.client, table.object)
+        self._described = {table.object: described}
         self._measures, self._not_checked = measures_of(table, self._source, described)
         self._key = key_of(table, described)
+        self._fields = fields_alike(table, self._numeric_parents(described))
         self._sent = Sent(ends.folder, table, ends.loads, ends.file_of)
         self._partition = Partition.of(table)
         self._ranges = self._cut()
@@ -171,6 +173,24 @@ class _Reconciliation:
                 "seconds": round(time.monotonic() - self._started, 3),
             }
         )
+
+    def _numeric_parents(self, described: Mapping[str, Mapping[str, Any]]) -> set[str]:
+        """The lookups whose parents are found by a number."""
+        parents = {
+            (field["relationshipName"] or "").lower(): field["referenceTo"]
+            for field in described.values()
+        }
+        found: set[str] = set()
+        for target in self._ends.table.lookups.values():
+            relationship, _, name = target.partition(".")
+            for parent in parents.get(relationship.lower(), ())[:1]:
+                if parent not in self._described:
+                    self._asking.requests += 1
+                    self._described[parent] = describe(self._ends.client, parent)
+                field = self._described[parent].get(name, {})
+                if field.get("type") in ("double", "int", "currency", "percent"):
+                    found.add(target)
+        return found
 
     # -- levels 1, 2 and 5
 
@@ -254,19 +274,12 @@ class _Reconciliation:
 
     def _count_by_job(self, span: Span) -> int:
         ends = self._ends
-        job = create_query_job(ends.client, f"SELECT Id FROM {ends.table.object}{span.where}")
-        info = wait_for_query_job(
-            ends.client,
-            job.id,
-            timeout=ends.rules.job_timeout,
-            interval=ends.rules.poll_interval,
-            interval_max=ends.rules.poll_interval_max,
-            tell=lambda info: ends.tell(f"query job {info.id}: {info.records:,} records", 0),
-        )
-        if info.state != "JobComplete":
-            raise JobFailedError(f"Query job {job.id} {info.state}: {info.message}")
-        delete_query_job(ends.client, job.id)
-        return info.records
+        found = 0
+        select = f"SELECT Id FROM {ends.table.object}"
+        for info in run_query_jobs(ends.client, select, span, rules=ends.rules, tell=ends.tell):
+            found += info.records
+            delete_query_job(ends.client, info.id)
+        return found
 
     # -- level 3
 
@@ -279,6 +292,7 @@ class _Reconciliation:
             ends.totals,
             ends.folder,
             self._key,
+            self._fields,
             last_sent=self._sent.last_sent(),
         )
 
@@ -356,6 +370,7 @@ class _Reconciliation:
             ranges=ranges,
             measures=self._measures,
             key=self._key,
+            fields=self._fields,
             rules=ends.rules,
             tell=ends.tell,
         )

@@ -9,8 +9,9 @@ difference stands.
 | nothing differs                                    | PASS                           |
 | rows in the dead letter                            | EXCEPTIONS, PASS if accepted   |
 | rows that were changed in the org since            | EXCEPTIONS, PASS if accepted   |
+| texts without the blanks that they had at the ends | EXCEPTIONS, PASS if accepted   |
 | rows that the org has and Oracle has not           | FAIL, PASS if accepted         |
-| modified or missing rows                           | FAIL                           |
+| modified or missing rows, or duplicates of a key   | FAIL                           |
 | what was sent contradicts Oracle's totals          | FAIL                           |
 | something differs, and rows could not be compared  | FAIL                           |
 """
@@ -29,6 +30,15 @@ from kpcluigi.reconcile.sample import Sampled
 from kpcluigi.tables import Table
 
 DEAD = "dead_lettered"
+CLASSES = (
+    "modified",
+    "missing",
+    "duplicates",
+    "extra",
+    "changed_since",
+    "trimmed",
+    "dead_lettered",
+)
 
 
 @dataclass
@@ -73,7 +83,11 @@ class Findings:
         rows = self.rows
         there = {DEAD: loads.dead}
         if rows is not None:
-            there |= {"changed_since": rows.changed_since, "extra": rows.extra}
+            there |= {
+                "changed_since": rows.changed_since,
+                "trimmed": rows.trimmed,
+                "extra": rows.extra,
+            }
         return [kind for kind in self.table.accept if there.get(kind)]
 
     def range_of(self, one: Compared) -> ComparedRange:
@@ -92,18 +106,27 @@ class Findings:
         rows, accept = self.rows, self.table.accept
         if rows is None:
             return "PASS"
-        if rows.modified or rows.missing or (rows.extra and "extra" not in accept):
+        if rows.modified or rows.missing or rows.duplicates:
+            return "FAIL"
+        if rows.extra and "extra" not in accept:
             return "FAIL"
         if rows.changed_since and "changed_since" not in accept:
+            return "EXCEPTIONS"
+        if rows.trimmed and "trimmed" not in accept:
             return "EXCEPTIONS"
         return "PASS"
 
     @property
     def _explained(self) -> Verdict:
         """Of whatever differs: what became of its rows, where these are known."""
-        if self.rows is None or self.contradictions:
+        if self.rows is None or self.contradictions or self._is_unexplained(self.rows):
             return "FAIL"
         return self._rows_verdict
+
+    def _is_unexplained(self, rows: ComparedRows) -> bool:
+        """A number of the org is not what it should be, though every row is."""
+        told = any(one.found is not None and one.differences for one in self.compared)
+        return told and rows.identical == rows.staged and not rows.extra
 
     def _counts(self, source: int, dead: int) -> Check:
         differing = [one for one in self.compared if one.found is None or _differs_in_rows(one)]
@@ -166,10 +189,7 @@ class Findings:
                     detail="they could not be compared",
                 )
             return
-        classes = {
-            name.replace("_", " "): getattr(rows, name)
-            for name in ("modified", "missing", "extra", "changed_since", "dead_lettered")
-        }
+        classes = {name.replace("_", " "): getattr(rows, name) for name in CLASSES}
         told = ", ".join(f"{number:,} {name}" for name, number in classes.items() if number)
         yield Check(
             level=4,

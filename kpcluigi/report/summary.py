@@ -99,9 +99,7 @@ class TableSummary:
         if self.reconciled is None or self.verdict == PASS:
             return False
         rows = self.reconciled.rows
-        if rows is not None and (rows.modified or rows.missing):
-            return True
-        return any(found.kind in ("modified", "missing") for found in self.reconciled.differences)
+        return rows is not None and bool(rows.modified or rows.missing)
 
     @property
     def levels(self) -> dict[int, list[Check]]:

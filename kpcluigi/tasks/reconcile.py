@@ -45,8 +45,10 @@ def _classes(result: Reconciled) -> str:
     counts = {
         "modified": rows.modified,
         "missing": rows.missing,
+        "with another row's external id": rows.duplicates,
         "extra": rows.extra,
         "changed in Salesforce since": rows.changed_since,
+        "without the blanks at the ends of a text": rows.trimmed,
     }
     told = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
     return f": {told}" if told else ""
@@ -82,16 +84,21 @@ class Reconcile(TableTask):
 
     def _next_step(self, result: Reconciled) -> str:
         rows = result.rows
-        if result.verdict == "EXCEPTIONS" and (rows is None or not rows.changed_since):
+        if result.verdict == "EXCEPTIONS" and (rows is None or not rows.folder):
             return f"All that is missing is in the dead letter. {remedy(self)}"
         if rows is not None and rows.folder:
             found = self.folder.path / rows.folder
             repair = f"To send missing and modified rows again: {repair_command(self.folder)}"
             if not rows.missing and not rows.modified:
                 repair = (
-                    f"Rows that were changed in Salesforce since, or that only it has, are left "
-                    f"alone: accept them by name in tables.toml (accept), or undo changes with: "
+                    f"What Salesforce changed, or only it has, is left alone: accept it by name "
+                    f"in tables.toml (accept), or undo changes that were made since with: "
                     f"{repair_command(self.folder)} --changed-too"
+                )
+            if rows.duplicates:
+                repair += (
+                    ". Of rows that share an external id the org can hold one: correct them in "
+                    "Oracle, or map another column to the external id"
                 )
             return f"Keys, fields and both values are in {found}. {repair}"
         return (

@@ -27,7 +27,7 @@ from kpcluigi.markers import (
     RetrySource,
 )
 from kpcluigi.reconcile import QueryRules, deal, rows, spans
-from kpcluigi.reconcile.alike import key_of
+from kpcluigi.reconcile.alike import fields_alike, key_of
 from kpcluigi.reconcile.measures import Aggregates, Measure
 from kpcluigi.reconcile.rows import RowComparison
 from kpcluigi.reconcile.spans import Days, Partition, Range
@@ -105,8 +105,10 @@ class Sheet:
     def write(self, path: Path, given: Sequence[Mapping[str, str]]) -> str:
         """A file of rows; what is not given is as in every row."""
         texts = [{**DEFAULTS, "Parent__r.Code__c": "#N/A", **row} for row in given]
-        frame = pl.DataFrame(texts, schema=dict.fromkeys(FIELDS, pl.String))
-        with writing(path, header_line(FIELDS)) as writer:
+        told = any("sf__Error" in row for row in texts)
+        columns = ["sf__Error", *FIELDS] if told else list(FIELDS)
+        frame = pl.DataFrame(texts, schema=dict.fromkeys(columns, pl.String))
+        with writing(path, header_line(columns)) as writer:
             writer.add(frame)
             return writer.close().sha256
 
@@ -224,6 +226,7 @@ class Sheet:
             ranges=self.ranges(),
             measures=[],
             key=key_of(self.table, exact),
+            fields=fields_alike(self.table),
             rules=rules,
             tell=lambda line, share: None,
         )
@@ -266,7 +269,16 @@ def require(
     """These and no others are named; and so many rows, and no others, are of each class."""
     compared, differences = found
     assert sorted((d.kind, d.key, d.field) for d in differences) == sorted(named)
-    classes = ("identical", "modified", "missing", "extra", "changed_since", "dead_lettered")
+    classes = (
+        "identical",
+        "modified",
+        "missing",
+        "extra",
+        "changed_since",
+        "dead_lettered",
+        "trimmed",
+        "duplicates",
+    )
     there = {name: getattr(compared, name) for name in classes if getattr(compared, name)}
     assert there == counts
 
@@ -297,7 +309,7 @@ def test_two_rows_of_oracle_with_one_external_id(sheet: Sheet) -> None:
     """The org has room for the later one only."""
     sheet.chunk({"Key__c": "K", "Text__c": "first"}, {"Key__c": "K", "Text__c": "second"})
     sheet.record(Key__c="K", Text__c="second")
-    require(sheet.compare(), ("missing", "K", "Key__c"), identical=1, missing=1)
+    require(sheet.compare(), ("duplicate", "K", "Key__c"), identical=1, duplicates=1)
 
 
 def test_two_records_with_one_external_id(sheet: Sheet) -> None:
@@ -495,17 +507,58 @@ def test_a_moment_that_was_corrected_may_have_an_offset(sheet: Sheet) -> None:
 
 
 def test_a_row_that_was_sent_without_its_parent(sheet: Sheet) -> None:
-    """Only its lookup may be empty."""
-    given = [{"Key__c": key, "Parent__r.Code__c": "gone"} for key in ("K", "L", "M")]
+    """Only the lookup that its error names may be empty."""
+    given = [{"Key__c": key, "Parent__r.Code__c": "gone"} for key in ("K", "L", "M", "N")]
     sheet.chunk(*given)
-    sheet.write(sheet.folder.blanked(1), given[:2])
+    error = "INVALID_FIELD:Foreign key external ID: gone not found for field {0} in entity P:{0} --"
+    lost = [{**row, "sf__Error": error.format("Code__c")} for row in given[:2]]
+    other = {**given[3], "sf__Error": error.format("Other_Code__c")}
+    sheet.write(sheet.folder.blanked(1), [*lost, other])
     sheet.record(Key__c="K")
     sheet.record(Key__c="L", Text__c="other")
     sheet.record(Key__c="M")
+    sheet.record(Key__c="N")
     require(
-        sheet.compare(), ("modified", "L", "Text__c"), ("modified", "M", "Parent__r.Code__c"),
-        identical=1, modified=2,
-    )  # fmt: skip
+        sheet.compare(),
+        ("modified", "L", "Text__c"),
+        ("modified", "M", "Parent__r.Code__c"),
+        ("modified", "N", "Parent__r.Code__c"),
+        identical=1,
+        modified=3,
+    )
+
+
+def test_blanks_that_the_org_has_not_kept(sheet: Sheet) -> None:
+    """A kind of their own; blanks that it has too many are a change."""
+    sheet.chunk(
+        {"Key__c": "K", "Text__c": " both ends "},
+        {"Key__c": "L", "Text__c": "   "},
+        {"Key__c": "M", "Text__c": "more"},
+        {"Key__c": "N", "Text__c": " here", "Number__c": "5"},
+    )
+    sheet.record(Key__c="K", Text__c="both ends")
+    sheet.record(Key__c="L", Text__c=None)
+    sheet.record(Key__c="M", Text__c="more ")
+    sheet.record(Key__c="N", Text__c="here", Number__c="6")
+    require(
+        sheet.compare(),
+        ("trimmed", "K", "Text__c"),
+        ("trimmed", "L", "Text__c"),
+        ("modified", "M", "Text__c"),
+        ("modified", "N", "Text__c"),
+        ("modified", "N", "Number__c"),
+        trimmed=2,
+        modified=2,
+    )
+    assert not (sheet.folder.differences / "changed_since.csv.gz").exists()
+
+
+def test_a_refused_row_does_not_excuse_another_of_its_key(sheet: Sheet) -> None:
+    """Two rows of Oracle share a key: one was refused at the extraction, the other got lost."""
+    sheet.chunk({"Key__c": "K"})
+    refused = {"Key__c": "K", "sf__Error": "REJECTED:TEXT is longer than …:Text__c --"}
+    sheet.write(sheet.folder.rejected_rows(1), [refused])
+    require(sheet.compare(), ("missing", "K", ""), missing=1, dead_lettered=1)
 
 
 def test_a_row_that_changed_after_it_was_repaired_last(sheet: Sheet) -> None:
@@ -542,7 +595,7 @@ def test_a_query_job_that_times_out_is_asked_in_halves(sheet: Sheet) -> None:
     sheet.org.arm(on="query_processing", job_state="Failed", message="QUERY_TIMEOUT : too long")
     compared, differences = sheet.compare()
     assert (compared.identical, differences) == (8, [])
-    assert compared.query_jobs == 3
+    assert compared.query_jobs == 2
 
 
 def test_a_query_job_that_does_not_end_is_aborted(sheet: Sheet) -> None:
