@@ -527,6 +527,14 @@ class Reconciled(Marker):
     seconds: float = 0.0
 
 
+class ComparedBefore(Marker):
+    """differences/compared.json: where rows differed, so that they are compared again."""
+
+    table: str
+    ranges: list[str]
+    """Days; empty: all rows."""
+
+
 class RepairSource(Marker):
     """repairs/00001.sent.json: the rows that a repair sends again."""
 

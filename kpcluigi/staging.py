@@ -30,6 +30,7 @@
           retries/00001.json                       what became of them
           differences/fields.csv.gz                what differs between what was sent and the org
           differences/send_again.csv.gz  …         the rows: see reconcile/named.py
+          differences/compared.json                which days they were of
           repairs/00001.csv.gz  00001.sent.json    repair 1: modified and missing rows, sent again
           repairs/00001.json                       what became of them
           repairs/00001.failed.csv.gz              rows of it that Salesforce refused
@@ -244,6 +245,10 @@ class TableFolder:
     def differences(self) -> Path:
         """What the last comparison of rows named."""
         return self.path / "differences"
+
+    @property
+    def compared_before(self) -> Path:
+        return self.differences / "compared.json"
 
     @property
     def repairs(self) -> Path:

@@ -1,6 +1,7 @@
 """Comparing what Oracle had, what was loaded, and what the org holds.
 
-    table.py       a table of a full run, level after level
+    table.py       a table of a full run, level after level; increment.py one of an incremental run:
+                   every row that it carried; ends.py what both are given
     spans.py       the window in pieces that Salesforce can be asked for
     measures.py    what is compared of a piece, as exact values
     expected.py    what the org should hold of it
@@ -11,13 +12,13 @@
                    deal.py the files of both, named.py those that name what differs
     verdict.py     what the levels together say
     ledger.py      Oracle's count and the ledger of the loads; the marker
-    keys.py        an increment: every key that it carried
 
 Knows no Luigi.
 """
 
-from kpcluigi.reconcile.keys import reconcile_increment
+from kpcluigi.reconcile.ends import Ends
+from kpcluigi.reconcile.increment import reconcile_increment
 from kpcluigi.reconcile.queryjobs import QueryRules
-from kpcluigi.reconcile.table import Ends, reconcile_table
+from kpcluigi.reconcile.table import reconcile_table
 
 __all__ = ["Ends", "QueryRules", "reconcile_increment", "reconcile_table"]

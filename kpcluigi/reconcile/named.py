@@ -17,8 +17,9 @@ import polars as pl
 from kpcluigi.chunkfile import ChunkWriter, writing
 from kpcluigi.csvframes import header_line
 from kpcluigi.fields import NULL
-from kpcluigi.markers import Difference, DifferenceKind
+from kpcluigi.markers import ComparedBefore, Difference, DifferenceKind
 from kpcluigi.reconcile.alike import Alike, fields_alike
+from kpcluigi.staging import write_marker
 from kpcluigi.tables import Table
 
 FIRST = 100
@@ -92,8 +93,15 @@ class Named:
         for writer in self._writers.values():
             writer.close()
 
-    def publish(self) -> None:
-        """Put the files, which are whole now, in the place of those before."""
+    def publish(self, ranges: list[str]) -> None:
+        """Put the files, which are whole now, in the place of those before.
+
+        Args:
+            ranges: the days that were compared; none: all.
+        """
+        if self._writers:
+            before = ComparedBefore(table=self._table.name, ranges=ranges)
+            write_marker(self._new / "compared.json", before)
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._writers:
             self._new.rename(self._folder)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -46,7 +47,7 @@ from kpcluigi.tables import Table
 HELD_ROWS = 100_000
 """Missing and extra rows that are held, to see whether one is the other in another range."""
 ASKED_BY_KEY = 2_000
-"""Missing rows that are looked for by their key, wherever they are."""
+"""Missing rows, and rows without known days, that are looked for by their key."""
 
 _HERE = " here"
 _DEAD = " dead"
@@ -111,12 +112,30 @@ class RowComparison:
         """What the chunk files hold of each range, once the rows are compared."""
 
     def run(self, *, all_rows: bool) -> tuple[ComparedRows, list[Difference]]:
-        """Compare, and name what differs in `differences/`.
+        """Compare the ranges, and name what differs in `differences/`.
 
         Raises:
             StagingError: a chunk file is gone, or is not the one that was sent.
             JobFailedError, JobTimeoutError: the org did not give its records.
         """
+
+        def compare(scratch: Path) -> None:
+            for group in grouped(self._ranges):
+                shutil.rmtree(scratch, ignore_errors=True)
+                self._compare(group, scratch)
+
+        return self._run(compare, [] if all_rows else [str(one.days) for one in self._ranges])
+
+    def run_by_key(self) -> tuple[ComparedRows, list[Difference]]:
+        """Compare every row that was sent, looked up by its key, since its days are not known.
+
+        Records of other keys are nothing to it. Raises as `run`.
+        """
+        return self._run(self._compare_by_key, [])
+
+    def _run(
+        self, compare: Callable[[Path], None], ranges: list[str]
+    ) -> tuple[ComparedRows, list[Difference]]:
         started = time.monotonic()
         folder = self._sent.folder
         scratch = folder.path / ".rows"
@@ -124,16 +143,14 @@ class RowComparison:
         try:
             with ExitStack() as stack:
                 self._named = Named(folder.differences, self._table, self._key, stack)
-                for group in grouped(self._ranges):
-                    shutil.rmtree(scratch, ignore_errors=True)
-                    self._compare(group, scratch)
+                compare(scratch)
                 self._pair_up()
                 self._named.close()
-            self._named.publish()
+            self._named.publish(ranges)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         compared = ComparedRows(
-            ranges=[] if all_rows else [str(one.days) for one in self._ranges],
+            ranges=ranges,
             **vars(self._tally),
             query_jobs=self._jobs,
             seconds=round(time.monotonic() - started, 3),
@@ -149,6 +166,21 @@ class RowComparison:
         self._sent.deal(group, deal, self._key, self.staged_totals)
         for bucket in range(deal.buckets):
             self._join(deal, bucket)
+            done = self._tally.staged
+            self._tell(f"{done:,} of {self._rows:,} rows compared", done / max(1, self._rows))
+
+    def _compare_by_key(self, scratch: Path) -> None:
+        deal = Deal(scratch, self._rows)
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        self._sent.deal(self._ranges, deal, self._key, self.staged_totals)
+        if self._rows > ASKED_BY_KEY:
+            # All that was sent has been changed since; few others have
+            start = self._sent.first_sent() + self._client.clock_ahead - CLOCKS
+            tomorrow = datetime.now(UTC) + self._client.clock_ahead + timedelta(days=1)
+            self._fetch(Span(CHANGED_AT, start, tomorrow), scratch, deal)
+        for bucket in range(deal.buckets):
+            self._join(deal, bucket, only_sent=True)
             done = self._tally.staged
             self._tell(f"{done:,} of {self._rows:,} rows compared", done / max(1, self._rows))
 
@@ -170,8 +202,12 @@ class RowComparison:
             path.unlink()
             delete_query_job(self._client, info.id)
 
-    def _join(self, deal: Deal, bucket: int) -> None:
-        """One bucket of each side."""
+    def _join(self, deal: Deal, bucket: int, *, only_sent: bool = False) -> None:
+        """One bucket of each side.
+
+        Args:
+            only_sent: records of other keys are nothing to it.
+        """
         staged = deal.of("staged", bucket)
         later, dead = deal.of("later", bucket), deal.of("dead", bucket)
         rows = with_later(self._nothing_staged() if staged is None else staged, later)
@@ -179,6 +215,8 @@ class RowComparison:
         twins, rows = rows.filter(~last), rows.filter(last)
         org = deal.of("org", bucket)
         org = self._nothing_in_org() if org is None else org
+        if only_sent:
+            org = org.join(rows, on=KEY, how="semi")
         never_sent = 0
         for side in (dead, deal.of("refused", bucket)):
             if side is not None:

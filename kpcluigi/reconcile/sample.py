@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from kpcluigi import transform
 from kpcluigi.csvframes import read_frames
+from kpcluigi.fields import NULL
 from kpcluigi.load.row_errors import ERROR, lost_lookups
 from kpcluigi.markers import Difference, DifferenceKind, RetrySource, SourceTotals
 from kpcluigi.oracle import Source
@@ -107,6 +108,25 @@ def sampled_rows(
         differences=differences,
         suspects=expected[suspects] if suspects else expected.clear(),
     )
+
+
+def sample_against_sent(sampled: Sampled, folder: TableFolder, key: Alike) -> list[str]:
+    """Sampled rows that the org has as they were sent, and not as Oracle gave them.
+
+    Once rows were compared, those that differ from what was sent are named in `differences/`.
+    """
+    named: set[tuple[str, str]] = set()
+    path = folder.differences / "fields.csv.gz"
+    if sampled.differences and path.exists():
+        for frame in read_frames(path, ["key", "field"]):
+            keys = frame.select(as_key(replace(key, name="key").of_staged()))
+            named |= set(zip(keys[KEY], frame["field"].fill_null(""), strict=True))
+    missing = {key for key, field in named if field in ("", NULL)}
+    return [
+        f"sampled row {d.key}: {d.field}: Oracle {d.expected}, sent {d.found}"
+        for d in sampled.differences
+        if d.field and d.key not in missing and (d.key, d.field) not in named
+    ]
 
 
 def _converted(source: Source, totals: SourceTotals) -> pl.DataFrame:

@@ -85,6 +85,11 @@ class Days:
     end: date
     totals: tuple[RangeTotals, ...]
 
+    @classmethod
+    def fromiso(cls, start: str, end: str, totals: Sequence[RangeTotals]) -> Days:
+        """From the texts of two days."""
+        return cls(date.fromisoformat(start), date.fromisoformat(end), tuple(totals))
+
     @property
     def rows(self) -> int:
         return sum(day.rows for day in self.totals)

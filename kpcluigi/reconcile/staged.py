@@ -45,6 +45,7 @@ class Sent:
 
     Args:
         file_of: where the file of a chunk lies; None where it is gone.
+        partition: the field that tells which rows lie in a range; None: all lie in the only one.
     """
 
     def __init__(
@@ -53,7 +54,10 @@ class Sent:
         table: Table,
         loads: Standing,
         file_of: Callable[[int], Path | None],
+        *,
+        partition: Partition | None,
     ) -> None:
+        self._partition = partition
         self.folder = folder
         self._table = table
         self._loads = loads
@@ -64,6 +68,12 @@ class Sent:
     def missing_files(self) -> list[int]:
         """Chunks whose rows can no longer be looked up."""
         return [load.n for load in self._loads.finished if self._file_of(load.n) is None]
+
+    def first_sent(self) -> datetime:
+        """When the first job was about to be created."""
+        jobs = [job for load in self._loads.finished for job in load.jobs]
+        begun = [job.sent_at for job in jobs if job.sent_at is not None]
+        return min(begun, default=datetime.min.replace(year=2000, tzinfo=UTC))
 
     def last_sent(self) -> datetime:
         """When the last row was in the org."""
@@ -90,7 +100,7 @@ class Sent:
             totals: receives the rows of the chunk files.
         """
         fields = self._table.fields
-        within = Within(Partition.of(self._table), ranges)
+        within = Within(self._partition, ranges)
         as_staged = as_key(key.of_staged())
         for load in self._loads.finished:
             if load.n in self._reach and not within.reaches(*self._reach[load.n]):

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
-from typing import Any
 
-from kpcluigi.csvframes import read_frames
 from kpcluigi.errors import SalesforceError, StagingError
-from kpcluigi.fields import NULL
-from kpcluigi.load import Standing
 from kpcluigi.markers import (
+    ComparedBefore,
     ComparedRows,
     Difference,
-    Plan,
     Reconciled,
     RepairSource,
-    SourceTotals,
 )
 from kpcluigi.oracle import Window
 from kpcluigi.oracle.source import source_of
@@ -28,28 +20,26 @@ from kpcluigi.reconcile.aggregates import (
     Asking,
     Compared,
     OrgAggregates,
-    Tell,
     compare,
     unsure_sums,
 )
-from kpcluigi.reconcile.alike import KEY, as_key, fields_alike, key_of
+from kpcluigi.reconcile.alike import key_of
+from kpcluigi.reconcile.ends import Ends, fields_of
 from kpcluigi.reconcile.expected import KnownRows, expected
 from kpcluigi.reconcile.ledger import marker
 from kpcluigi.reconcile.measures import measures_of
-from kpcluigi.reconcile.queryjobs import QueryRules, run_query_jobs
+from kpcluigi.reconcile.queryjobs import run_query_jobs
 from kpcluigi.reconcile.rows import RowComparison
-from kpcluigi.reconcile.sample import Sampled, sampled_rows
+from kpcluigi.reconcile.sample import Sampled, sample_against_sent, sampled_rows
 from kpcluigi.reconcile.spans import Days, Partition, Range, Span, days_of, distinct, spans_of_jobs
 from kpcluigi.reconcile.staged import Sent
 from kpcluigi.reconcile.verdict import Findings
 from kpcluigi.salesforce import (
-    Client,
     delete_query_job,
     describe,
     limits,
 )
-from kpcluigi.staging import TableFolder, read_marker
-from kpcluigi.tables import Table
+from kpcluigi.staging import read_marker
 
 UNFILTERED = 1_000_000
 """Rows of an object up to which it is asked for its numbers without a filter."""
@@ -63,28 +53,6 @@ NARROWING = 60
 """Queries that may be spent to find the days in which a range differs."""
 NAMED = 100
 """Differences in the marker."""
-
-
-@dataclass(frozen=True)
-class Ends:
-    """What a reconciliation compares, and by what.
-
-    Attributes:
-        file_of: where the file of a chunk lies; None where it is gone.
-        full: compare every row, whether or not anything else differs.
-    """
-
-    client: Client
-    table: Table
-    window: Window
-    plan: Plan
-    totals: SourceTotals
-    loads: Standing
-    folder: TableFolder
-    file_of: Callable[[int], Path | None]
-    rules: QueryRules
-    full: bool
-    tell: Tell
 
 
 def reconcile_table(ends: Ends) -> Reconciled:
@@ -116,12 +84,11 @@ class _Reconciliation:
         self._source = source_of(columns, owner=ends.plan.owner, table=table, window=ends.window)
         self._asking.requests += 1
         described = describe(ends.client, table.object)
-        self._described = {table.object: described}
         self._measures, self._not_checked = measures_of(table, self._source, described)
         self._key = key_of(table, described)
-        self._fields = fields_alike(table, self._numeric_parents(described))
-        self._sent = Sent(ends.folder, table, ends.loads, ends.file_of)
+        self._fields = fields_of(self._asking, table, described)
         self._partition = Partition.of(table)
+        self._sent = Sent(ends.folder, table, ends.loads, ends.file_of, partition=self._partition)
         self._ranges = self._cut()
         self._too_many = self._partition is None and totals.rows > UNFILTERED
         self._asked = [] if self._too_many else self._measures
@@ -136,13 +103,13 @@ class _Reconciliation:
         compared = self._by_range()
         counted_by, in_org = self._count(compared)
         sampled = self._sample()
-        suspects = [*self._days_of(sampled), *self._repaired()]
+        suspects = [*self._days_of(sampled), *self._compared_before()]
         differing = [one for one in compared if one.differs]
         rows, named, contradictions = self._compare_rows(
             [piece for one in differing for piece in self._narrowed(one)], suspects
         )
         if rows is not None:
-            contradictions += self._sample_against_sent(sampled)
+            contradictions += sample_against_sent(sampled, ends.folder, self._key)
         findings = Findings(
             table=ends.table,
             compared=compared,
@@ -174,28 +141,11 @@ class _Reconciliation:
             }
         )
 
-    def _numeric_parents(self, described: Mapping[str, Mapping[str, Any]]) -> set[str]:
-        """The lookups whose parents are found by a number."""
-        parents = {
-            (field["relationshipName"] or "").lower(): field["referenceTo"]
-            for field in described.values()
-        }
-        found: set[str] = set()
-        for target in self._ends.table.lookups.values():
-            relationship, _, name = target.partition(".")
-            for parent in parents.get(relationship.lower(), ())[:1]:
-                if parent not in self._described:
-                    self._asking.requests += 1
-                    self._described[parent] = describe(self._ends.client, parent)
-                field = self._described[parent].get(name, {})
-                if field.get("type") in ("double", "int", "currency", "percent"):
-                    found.add(target)
-        return found
-
     # -- levels 1, 2 and 5
 
     def _cut(self) -> list[Range]:
         window, totals = self._ends.window, self._ends.totals
+        assert isinstance(window, Window), "an increment is not cut into ranges"
         if self._partition is None:
             return [Range(Days(window.start, window.end, tuple(totals.ranges)), Span(""))]
         units = {m.column: m.unit for m in self._measures if m.what == "sum"}
@@ -308,16 +258,20 @@ class _Reconciliation:
 
     # -- level 4
 
-    def _repaired(self) -> list[Range]:
-        """The days of rows that were repaired: no total need have shown what was wrong there."""
+    def _compared_before(self) -> list[Range]:
+        """The days of rows that differed, or were repaired: no total need show what is wrong."""
+        folder = self._ends.folder
+        known: list[ComparedBefore | RepairSource | None] = [
+            read_marker(folder.repair_source(attempt), RepairSource) for attempt in folder.repaired
+        ]
+        known.append(read_marker(folder.compared_before, ComparedBefore))
         found: list[Range] = []
-        for attempt in self._ends.folder.repaired:
-            source = read_marker(self._ends.folder.repair_source(attempt), RepairSource)
-            if source is None:
+        for one in known:
+            if one is None:
                 continue
-            if not source.ranges or self._partition is None:
+            if not one.ranges or self._partition is None:
                 return self._ranges
-            for text in source.ranges:
+            for text in one.ranges:
                 start, _, end = text.partition("..")
                 found += self._within(date.fromisoformat(start), date.fromisoformat(end or start))
         return found
@@ -385,21 +339,6 @@ class _Reconciliation:
                 for d in staged.differences
             ]
         return rows, named, contradictions
-
-    def _sample_against_sent(self, sampled: Sampled) -> list[str]:
-        """Sampled rows that the org has as they were sent, and not as Oracle gave them."""
-        named: set[tuple[str, str]] = set()
-        path = self._ends.folder.differences / "fields.csv.gz"
-        if sampled.differences and path.exists():
-            for frame in read_frames(path, ["key", "field"]):
-                keys = frame.select(as_key(replace(self._key, name="key").of_staged()))
-                named |= set(zip(keys[KEY], frame["field"].fill_null(""), strict=True))
-        missing = {key for key, field in named if field in ("", NULL)}
-        return [
-            f"sampled row {d.key}: {d.field}: Oracle {d.expected}, sent {d.found}"
-            for d in sampled.differences
-            if d.field and d.key not in missing and (d.key, d.field) not in named
-        ]
 
     def _why_not(self, ranges: list[Range]) -> str:
         """Why rows cannot be compared; empty where they can."""

@@ -12,7 +12,6 @@ from kpcluigi.errors import ReconciliationError, StagingError
 from kpcluigi.load import repair_under_way, under_way
 from kpcluigi.markers import Plan, Reconciled
 from kpcluigi.markers import SourceTotals as SourceTotalsMarker
-from kpcluigi.oracle import Window
 from kpcluigi.reconcile import Ends, QueryRules, reconcile_increment, reconcile_table
 from kpcluigi.staging import (
     read_marker,
@@ -21,7 +20,7 @@ from kpcluigi.staging import (
     retry_command,
     write_marker,
 )
-from kpcluigi.tasks.base import INCREMENTAL, SALESFORCE_QUERY, TableTask, salesforce_client
+from kpcluigi.tasks.base import FULL, SALESFORCE_QUERY, TableTask, salesforce_client
 from kpcluigi.tasks.load import LoadTable, clean_up, remedy, standing_of
 from kpcluigi.tasks.preflight import this_preflight
 from kpcluigi.tasks.totals import SourceTotals
@@ -78,7 +77,7 @@ class Reconcile(TableTask):
             return False
         if done.fingerprint != plan.fingerprint or set(done.accepted) - set(self.mapping.accept):
             return False  # tables.toml says something else since
-        if not self.full or self.mode == INCREMENTAL:
+        if not self.full:
             return True
         return done.rows is not None and not done.rows.ranges
 
@@ -129,33 +128,20 @@ class Reconcile(TableTask):
             )
         progress = self.progress()
         with salesforce_client(progress.tell) as client:
-            window = self.window
-            if isinstance(window, Window):
-                result = reconcile_table(
-                    Ends(
-                        client=client,
-                        table=self.mapping,
-                        window=window,
-                        plan=self.plan(),
-                        totals=totals,
-                        loads=loads,
-                        folder=self.folder,
-                        file_of=partial(settings.clean_up().file_of, self.folder),
-                        rules=query_rules(),
-                        full=self.full,
-                        tell=progress.tell,
-                    )
-                )
-            else:
-                result = reconcile_increment(
-                    client,
-                    self.mapping,
-                    plan=self.plan(),
-                    totals=totals,
-                    loads=loads,
-                    folder=self.folder,
-                    tell=progress.tell,
-                )
+            ends = Ends(
+                client=client,
+                table=self.mapping,
+                window=self.window,
+                plan=self.plan(),
+                totals=totals,
+                loads=loads,
+                folder=self.folder,
+                file_of=partial(settings.clean_up().file_of, self.folder),
+                rules=query_rules(),
+                full=self.full,
+                tell=progress.tell,
+            )
+            result = reconcile_table(ends) if self.mode == FULL else reconcile_increment(ends)
         write_marker(self.folder.reconciled, result)
         if result.verdict == "PASS":
             clean_up(self, [chunk.n for chunk in self.plan().chunks], reconciled=True)

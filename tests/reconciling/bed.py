@@ -172,6 +172,7 @@ class Bed:
 @contextmanager
 def loaded(folder: Path, rows: int, *, sample_rows: int = 1000) -> Iterator[Bed]:
     """Everything from Oracle's table to the load markers, and a client of the org."""
+    begun = datetime.now(UTC)
     mapping = parse_tables({"tables": {"SALES": MAPPING}})["SALES"]
     run = RunFolder(folder / "full_2024-01-01_2024-02-09")
     source_file = folder / "oracle.duckdb"
@@ -182,7 +183,7 @@ def loaded(folder: Path, rows: int, *, sample_rows: int = 1000) -> Iterator[Bed]
     plan, totals = _extract(source_file, run.table("SALES"), mapping, sample_rows)
     org_file = folder / "org.duckdb"
     _fill(org_file, run.table("SALES"))
-    _mark_loaded(run.table("SALES"), mapping, plan)
+    _mark_loaded(run.table("SALES"), mapping, plan, begun)
     with (
         SalesforceStandIn(org_file, client_id=CLIENT_ID, client_secret=CLIENT_SECRET) as org,
         Client(
@@ -248,7 +249,7 @@ def _fill(database: Path, folder: TableFolder) -> None:
         con.execute("CREATE TABLE before AS FROM Sale__c")
 
 
-def _mark_loaded(folder: TableFolder, mapping: Table, plan: Plan) -> None:
+def _mark_loaded(folder: TableFolder, mapping: Table, plan: Plan, begun: datetime) -> None:
     for chunk in plan.chunks:
         manifest = read_marker(folder.chunk_manifest(chunk.n), ChunkManifest)
         assert manifest is not None
@@ -258,7 +259,7 @@ def _mark_loaded(folder: TableFolder, mapping: Table, plan: Plan) -> None:
             state="JobComplete",
             rows=manifest.rows,
             created=manifest.rows,
-            sent_at=now,
+            sent_at=begun,
             ended_at=now,
             batches=-(-manifest.rows // 10_000),
         )

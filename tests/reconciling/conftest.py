@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -22,5 +23,6 @@ def bed(loaded_table: Bed) -> Iterator[Bed]:
     loaded_table.org.disarm()
     loaded_table.org.reset()
     loaded_table.files_gone.clear()
+    shutil.rmtree(loaded_table.folder.differences, ignore_errors=True)
     yield loaded_table
     loaded_table.org.disarm()

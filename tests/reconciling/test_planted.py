@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -184,3 +184,16 @@ def test_a_lookup_that_is_empty_in_the_org(bed: Bed) -> None:
     assert (level_5.name, int(level_5.expected) - int(level_5.found)) == ("Tenant__c", 1)
     assert [d.kind for d in found.differences if d.level == 5] == ["no_parent"]
     require_named(found, "modified", key, "Tenant__r.Code__c", f"T{MIDDLE % 50}", None)
+
+
+def test_an_org_whose_clock_is_ahead_makes_no_edits_of_its_own(bed: Bed) -> None:
+    """A row that was changed before the load ended, by this host's clock, is not taken for one."""
+    bed.org.advance(3600)
+    key = bed.key(MIDDLE)
+    moved = "SystemModstamp = SystemModstamp + INTERVAL 1 HOUR"
+    spoilt = f"UPDATE Sale__c SET Amount__c = 1, {moved} WHERE External_ID__c = '{key}'"
+    with bed.planted(spoilt, key):
+        found = bed.reconcile()
+    assert found.rows is not None
+    assert (found.rows.modified, found.rows.changed_since) == (1, 0)
+    assert bed.client.clock_ahead > timedelta(minutes=59)

@@ -222,7 +222,13 @@ class Sheet:
         comparison = RowComparison(
             self.client,
             self.table,
-            Sent(self.folder, self.table, Standing([*self.loads], []), self.folder.chunk_file),
+            Sent(
+                self.folder,
+                self.table,
+                Standing([*self.loads], []),
+                self.folder.chunk_file,
+                partition=Partition.of(self.table),
+            ),
             ranges=self.ranges(),
             measures=[],
             key=key_of(self.table, exact),

@@ -17,8 +17,8 @@ from kpcluigi.load import Standing, open_attempt
 from kpcluigi.load.settle import write_rows
 from kpcluigi.markers import Check, LoadResult, Reconciled, RetryResult
 from kpcluigi.oracle import Window
+from kpcluigi.reconcile import reconcile_increment
 from kpcluigi.reconcile.spans import days_of
-from kpcluigi.reconcile.staged import CLOCKS
 from kpcluigi.staging import write_marker
 from tests.reconciling.bed import WINDOW, Bed, loaded
 
@@ -158,18 +158,6 @@ def test_an_edit_in_the_org_is_a_class_of_its_own(bed: Bed) -> None:
         assert bed.reconcile().verdict == "FAIL", "what changed before the load ended is no edit"
     finally:
         bed.put_back(key)
-
-
-def test_an_org_whose_clock_is_behind_does_not_hide_an_edit(bed: Bed) -> None:
-    """A row that was changed before the load ended is not taken for an edit either."""
-    bed.org.advance(3600)
-    key = bed.key(12)
-    spoilt = f"UPDATE Sale__c SET Note__c = 'x' WHERE External_ID__c = '{key}'"
-    with bed.planted(spoilt, key):
-        found = bed.reconcile(full=True)
-    assert found.rows is not None
-    assert (found.rows.modified, found.rows.changed_since) == (1, 0)
-    assert bed.client.clock_ahead > timedelta(minutes=59) - CLOCKS
 
 
 def test_extra_records_can_be_accepted(bed: Bed) -> None:
@@ -377,3 +365,54 @@ def test_a_sum_of_many_digits_costs_no_more_ranges_than_promised(bed: Bed) -> No
     window = Window(date(2022, 1, 1), date(2024, 12, 31))
     assert len(days_of(window, years, units=units)) == 1
     assert len(days_of(WINDOW, ranges, units=units)) == 40, "few enough"
+
+
+@pytest.mark.parametrize("asked_by_key", [ROWS, 100], ids=["by key", "by query job"])
+def test_an_increment_is_compared_row_by_row(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, asked_by_key: int
+) -> None:
+    """Whatever else the org holds: an update that never took effect is seen."""
+    monkeypatch.setattr("kpcluigi.reconcile.rows.ASKED_BY_KEY", asked_by_key)
+    age(bed, 1, -timedelta(minutes=1))  # so that nothing was changed since
+    found = reconcile_increment(bed.ends())
+    assert found.verdict == "PASS", found.differences
+    assert found.rows is not None
+    assert (found.rows.identical, found.salesforce, found.sampled) == (ROWS, ROWS, 100)
+    assert found.rows.query_jobs == (0 if asked_by_key == ROWS else 1)
+    stale, lost, other = bed.key(11), bed.key(12), "77"
+    extra = (
+        "INSERT INTO Sale__c SELECT * REPLACE ('a0S990000000008AAA' AS Id, '77' AS External_ID__c) "
+        f"FROM before WHERE External_ID__c = '{stale}'"
+    )
+    with (
+        bed.planted(extra, other),
+        bed.planted(f"UPDATE Sale__c SET Note__c = 'old' WHERE External_ID__c = '{stale}'", stale),
+        bed.planted(f"DELETE FROM Sale__c WHERE External_ID__c = '{lost}'", lost),
+    ):
+        found = reconcile_increment(bed.ends())
+    assert found.verdict == "FAIL"
+    named = {(d.kind, d.key) for d in found.differences if d.level == 4}
+    assert named == {("modified", stale), ("missing", lost)}
+    assert found.salesforce == ROWS - 1
+
+
+def test_an_increment_whose_chunk_file_is_gone_is_not_compared(bed: Bed) -> None:
+    """Its rows cannot be told from others: no PASS, and the command that brings them back."""
+    bed.files_gone.add(1)
+    with pytest.raises(StagingError, match=r"kpcluigi reextract --table SALES --chunk 1 --loaded"):
+        reconcile_increment(bed.ends())
+
+
+def test_what_only_a_comparison_of_rows_shows_is_not_forgotten(bed: Bed) -> None:
+    """Until nothing differs there, its days are compared again, with --full or without."""
+    key = bed.key(1)
+    assert key not in bed.totals.sample
+    subtle = f"UPDATE Sale__c SET Note__c = Note__c || ' ' WHERE External_ID__c = '{key}'"
+    with bed.planted(subtle, key):
+        assert bed.reconcile().verdict == "PASS", "no total shows it, and it is not sampled"
+        assert bed.reconcile(full=True).verdict != "PASS"
+        again = bed.reconcile()
+        assert again.verdict != "PASS"
+        assert [d.key for d in again.differences if d.level == 4] == [key]
+    assert bed.reconcile().verdict == "PASS"
+    assert not bed.folder.differences.exists()
