@@ -23,6 +23,7 @@ from kpcluigi.load.row_errors import ERROR, lost_lookups
 from kpcluigi.markers import RangeTotals, RetrySource
 from kpcluigi.reconcile.measures import DIGITS, Aggregates, Measure, Value, mean, merged
 from kpcluigi.reconcile.spans import Days, Partition, each_day
+from kpcluigi.reconcile.staged import in_utc
 from kpcluigi.staging import TableFolder, read_marker
 from kpcluigi.tables import Table
 
@@ -102,11 +103,20 @@ class KnownRows:
         Args:
             of: only rows whose `sf__Error` begins so.
         """
-        for day, rows in self._by_day(path, of):
+        self._add(self._frames(path, of), sign)
+
+    def add_found(self, records: pl.DataFrame) -> None:
+        """Records of dead-lettered rows, which the org has of an earlier load."""
+        self._add(iter([records]), 1)
+
+    def _add(self, frames: Iterator[pl.DataFrame], sign: int) -> None:
+        for day, rows in self._by_day(frames):
             shift = self._days.setdefault(day, Shift())
             shift.rows += sign * rows.height
             for measure in self._measures:
                 texts = rows[self._targets[measure]].to_list()
+                if measure.kind == "datetime":
+                    texts = [in_utc(text) for text in texts]
                 there = [text for text in texts if text not in (None, "", NULL)]
                 if measure.what in ("non_null", "parents"):
                     add(shift.counts, measure, sign * len(there))
@@ -127,7 +137,7 @@ class KnownRows:
         """The rows of a file were sent without one of their parents, or more."""
         key = self._table.external_id
         lost = lost_lookups(self._table, pl.col(ERROR))
-        for day, found in self._by_day(path, ""):
+        for day, found in self._by_day(self._frames(path, "")):
             rows = found.filter(~self._orphans.has(found[key]))
             self._orphans.add(rows[key])
             shift = self._days.setdefault(day, Shift())
@@ -143,17 +153,21 @@ class KnownRows:
             return list(self._days.values())
         return [shift for day in each_day(days) if (shift := self._days.get(day))]
 
-    def _by_day(
-        self, path: Path, of: str | None = None
-    ) -> Iterator[tuple[date | None, pl.DataFrame]]:
-        """Rows by their day; with their errors where these begin with `of`."""
+    @property
+    def columns(self) -> list[str]:
+        """What is read of each row."""
+        partition = [self._partition.field] if self._partition else []
+        return list(dict.fromkeys((self._table.external_id, *self._targets.values(), *partition)))
+
+    def _frames(self, path: Path, of: str | None) -> Iterator[pl.DataFrame]:
+        """The rows of a file; with their errors where these begin with `of`."""
         if not path.exists():
             return
-        names = (self._table.external_id, *self._targets.values(), *self._partition_fields)
-        columns = list(dict.fromkeys(names))
-        for frame in read_frames(path, columns if of is None else [*columns, ERROR]):
-            if of:
-                frame = frame.filter(pl.col(ERROR).str.starts_with(of))
+        for frame in read_frames(path, self.columns if of is None else [*self.columns, ERROR]):
+            yield frame.filter(pl.col(ERROR).str.starts_with(of)) if of else frame
+
+    def _by_day(self, frames: Iterator[pl.DataFrame]) -> Iterator[tuple[date | None, pl.DataFrame]]:
+        for frame in frames:
             if self._partition is None:
                 yield None, frame
                 continue
@@ -161,10 +175,6 @@ class KnownRows:
             days = [self._partition.day_of(text or "") for text in texts]
             for day in set(days):
                 yield day, frame.filter(pl.Series([d == day for d in days], dtype=pl.Boolean))
-
-    @property
-    def _partition_fields(self) -> list[str]:
-        return [self._partition.field] if self._partition else []
 
 
 def expected(

@@ -15,7 +15,7 @@ from kpcluigi.oracle.source import source_of
 from kpcluigi.reconcile.aggregates import Asking
 from kpcluigi.reconcile.alike import key_of
 from kpcluigi.reconcile.ends import Ends, fields_of
-from kpcluigi.reconcile.ledger import marker
+from kpcluigi.reconcile.ledger import NAMED, marker
 from kpcluigi.reconcile.rows import RowComparison
 from kpcluigi.reconcile.sample import sample_against_sent, sampled_rows
 from kpcluigi.reconcile.spans import Days, Range, Span
@@ -93,7 +93,7 @@ def reconcile_increment(ends: Ends) -> Reconciled:
             "sampled": sampled.rows,
             "sample_checksum": sampled.checksum,
             "rows": rows,
-            "differences": [*named, *sampled.differences],
+            "differences": [*named, *sampled.differences][:NAMED],
             "accepted": findings.accepted(ends.loads),
             "requests": asking.requests,
             "seconds": round(time.monotonic() - started, 3),

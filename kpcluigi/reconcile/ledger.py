@@ -6,6 +6,9 @@ from kpcluigi.load import Standing
 from kpcluigi.markers import Check, Plan, Reconciled, SourceTotals, Verdict
 from kpcluigi.tables import Table
 
+NAMED = 100
+"""Differences that stand in the marker."""
+
 
 def ledger_checks(plan: Plan, totals: SourceTotals, loads: Standing) -> list[Check]:
     """Oracle's count against the plan, the extraction and the outcomes of the loads."""

@@ -21,6 +21,8 @@ Value = Decimal | int | str
 SECONDS = 19
 """Characters of 2024-01-31T10:20:30: an org keeps no fraction of a second."""
 DIGITS = 80
+AVG_ULPS = 16
+"""A mean may be rounded more than once on its way; sum and count beside it are exact."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Measure:
         if self.kind != "number" or expected is None or isinstance(expected, str | int):
             return Decimal(0)
         size = math.ulp(abs(float(expected)))
-        return Decimal(size) * (4 if self.what == "avg" else 1)
+        return Decimal(size) * (AVG_ULPS if self.what == "avg" else 1)
 
 
 def measures_of(
@@ -179,7 +181,8 @@ def merged(parts: Iterable[Aggregates], measures: Iterable[Measure]) -> Aggregat
     values: dict[Measure, Value | None] = {}
     for measure in measures:
         known = [v for part in every if (v := part.values.get(measure)) is not None]
-        values[measure] = _together(measure, known) if known else None
+        none = 0 if measure.what in ("non_null", "parents") else None
+        values[measure] = _together(measure, known) if known else none
     rows, answers = sum(part.rows for part in every), sum(part.parts for part in every)
     result = Aggregates(rows, values, answers)
     for measure in values:

@@ -19,11 +19,10 @@ from kpcluigi.csvframes import header_line
 from kpcluigi.fields import NULL
 from kpcluigi.markers import ComparedBefore, Difference, DifferenceKind
 from kpcluigi.reconcile.alike import Alike, fields_alike
+from kpcluigi.reconcile.ledger import NAMED
 from kpcluigi.staging import write_marker
 from kpcluigi.tables import Table
 
-FIRST = 100
-"""Differences that stand in the marker."""
 FIELDS = ("kind", "key", "field", "expected", "found", "changed_at")
 CHANGED_AT = "SystemModstamp"
 RECORD_ID = "Id"
@@ -127,7 +126,7 @@ class Named:
 
     def _lines(self, lines: pl.DataFrame) -> None:
         self._write("fields", FIELDS, lines)
-        for line in lines.head(FIRST - len(self.first)).iter_rows(named=True):
+        for line in lines.head(NAMED - len(self.first)).iter_rows(named=True):
             del line["changed_at"]
             line["field"] = line["field"] or ""
             self.first.append(Difference(level=4, **line))

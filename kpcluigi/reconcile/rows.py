@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import quote
 
 import polars as pl
 
 from kpcluigi.csvframes import read_frames
 from kpcluigi.errors import JobFailedError
 from kpcluigi.markers import ComparedRows, Difference
-from kpcluigi.reconcile.aggregates import QUERY_BYTES, Asking, Tell
-from kpcluigi.reconcile.alike import KEY, Alike, as_key, as_texts
+from kpcluigi.reconcile.aggregates import Asking, Tell
+from kpcluigi.reconcile.alike import KEY, Alike, as_key
 from kpcluigi.reconcile.deal import Deal
 from kpcluigi.reconcile.measures import SECONDS, Measure
 from kpcluigi.reconcile.named import (
@@ -34,7 +33,7 @@ from kpcluigi.reconcile.named import (
     Named,
 )
 from kpcluigi.reconcile.queryjobs import QueryRules, run_query_jobs
-from kpcluigi.reconcile.sample import batches
+from kpcluigi.reconcile.sample import records_of
 from kpcluigi.reconcile.spans import Range, Span, grouped, spans_of_jobs
 from kpcluigi.reconcile.staged import CLOCKS, CORRECTED, INSIDE, LOST, SENT, Sent, StagedTotals
 from kpcluigi.salesforce import (
@@ -286,16 +285,10 @@ class RowComparison:
 
     def _by_key(self, staged: pl.DataFrame) -> pl.DataFrame:
         """Records with the keys of these rows, whatever their day."""
-        asking = Asking(self._client)
         names = [name.removeprefix(ORG) for name in self._org_columns if name != KEY]
-        select = f"SELECT {', '.join(names)} FROM {self._table.object} WHERE {self._key.name} IN "
         keys = staged[self._key.name].to_list()
-        records = [
-            as_texts(record, names)
-            for batch in batches(keys, self._key, room=QUERY_BYTES - len(quote(select)))
-            for record in asking.query(f"{select}({', '.join(batch)})")
-        ]
-        return self._of_org(pl.DataFrame(records, schema=dict.fromkeys(names, pl.String)))
+        asking = Asking(self._client)
+        return self._of_org(records_of(asking, self._table.object, names, keys, self._key))
 
     def _classified(self, staged: pl.DataFrame, org: pl.DataFrame) -> pl.DataFrame:
         """Both sides in one frame, with what became of each row, and which fields differ."""
@@ -389,9 +382,3 @@ def with_later(rows: pl.DataFrame, later: pl.DataFrame | None) -> pl.DataFrame:
     whole = pl.concat([left, corrected.filter(INSIDE).select(rows.columns)])
     sent = pl.max_horizontal("last", SENT).alias(SENT)
     return whole.join(last, on=KEY, how="left").with_columns(sent).drop("last")
-
-
-def all_frames(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Frames of a file that may not be there."""
-    if path.exists():
-        yield from read_frames(path, columns)

@@ -81,7 +81,8 @@ def sampled_rows(
     fields = [field for field in every if _is_whole(source, field)]
     expected = _sent(_converted(source, totals), folder, key, table.fields)
     alike = staged_alike(expected, key, fields)
-    records = _in_org(asking, table.object, fields, expected[key.name], key)
+    paths = list(dict.fromkeys([key.name, *(field.name for field in fields), CHANGED_AT]))
+    records = records_of(asking, table.object, paths, expected[key.name].to_list(), key)
     found = org_alike(records, key, fields).with_columns(records[CHANGED_AT])
     excused = _lost(source.table, folder, key, alike[KEY])
     heads = {f.name for f in fields if _is_head(source, f)}
@@ -223,16 +224,17 @@ def _head_like(value: str | None, head: str | None) -> str | None:
     return value[: len(head)]
 
 
-def _in_org(
-    asking: Asking, sobject: str, fields: list[Alike], keys: pl.Series, key: Alike
+def records_of(
+    asking: Asking, sobject: str, paths: Sequence[str], keys: Sequence[str], key: Alike
 ) -> pl.DataFrame:
-    names = list(dict.fromkeys([key.name, *(field.name for field in fields), CHANGED_AT]))
-    select = f"SELECT {', '.join(names)} FROM {sobject} WHERE {key.name} IN "
-    records: list[dict[str, str | None]] = []
-    for batch in batches([str(k) for k in keys], key, room=QUERY_BYTES - len(quote(select))):
-        for record in asking.query(f"{select}({', '.join(batch)})"):
-            records.append(as_texts(record, names))
-    return pl.DataFrame(records, schema=dict.fromkeys(names, pl.String))
+    """Records with these external ids, as the text that a CSV would have."""
+    select = f"SELECT {', '.join(paths)} FROM {sobject} WHERE {key.name} IN "
+    records = [
+        as_texts(record, paths)
+        for batch in batches(list(keys), key, room=QUERY_BYTES - len(quote(select)))
+        for record in asking.query(f"{select}({', '.join(batch)})")
+    ]
+    return pl.DataFrame(records, schema=dict.fromkeys(paths, pl.String))
 
 
 def batches(keys: list[str], key: Alike, *, room: int) -> Iterator[list[str]]:

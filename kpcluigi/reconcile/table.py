@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import date
 
+from kpcluigi.csvframes import read_frames
 from kpcluigi.errors import SalesforceError, StagingError
 from kpcluigi.markers import (
     ComparedBefore,
@@ -26,11 +27,11 @@ from kpcluigi.reconcile.aggregates import (
 from kpcluigi.reconcile.alike import key_of
 from kpcluigi.reconcile.ends import Ends, fields_of
 from kpcluigi.reconcile.expected import KnownRows, expected
-from kpcluigi.reconcile.ledger import marker
+from kpcluigi.reconcile.ledger import NAMED, marker
 from kpcluigi.reconcile.measures import measures_of
 from kpcluigi.reconcile.queryjobs import run_query_jobs
-from kpcluigi.reconcile.rows import RowComparison
-from kpcluigi.reconcile.sample import Sampled, sample_against_sent, sampled_rows
+from kpcluigi.reconcile.rows import ASKED_BY_KEY, RowComparison
+from kpcluigi.reconcile.sample import Sampled, records_of, sample_against_sent, sampled_rows
 from kpcluigi.reconcile.spans import Days, Partition, Range, Span, days_of, distinct, spans_of_jobs
 from kpcluigi.reconcile.staged import Sent
 from kpcluigi.reconcile.verdict import Findings
@@ -51,15 +52,12 @@ RESERVE = 0.03
 """Share of the daily query jobs that is left to the org's other users."""
 NARROWING = 60
 """Queries that may be spent to find the days in which a range differs."""
-NAMED = 100
-"""Differences in the marker."""
 
 
 def reconcile_table(ends: Ends) -> Reconciled:
     """Compare a table on all levels.
 
-    PASS: everything agrees. EXCEPTIONS: what does not is dead-lettered, or was changed in the org
-    after it was loaded. FAIL: anything else, or something that could not be compared.
+    What the verdict follows from is said in `verdict`.
 
     Raises:
         SalesforceError: the org refused, or did not answer.
@@ -100,7 +98,7 @@ class _Reconciliation:
 
     def run(self) -> Reconciled:
         ends = self._ends
-        compared = self._by_range()
+        compared = self._with_dead_in_org(self._by_range())
         counted_by, in_org = self._count(compared)
         sampled = self._sample()
         suspects = [*self._days_of(sampled), *self._compared_before()]
@@ -169,6 +167,32 @@ class _Reconciliation:
             ends.tell(f"range {i + 1} of {len(self._ranges)}", i / len(self._ranges))
             compared.append(self._ask(one))
         return compared
+
+    def _with_dead_in_org(self, compared: list[Compared]) -> list[Compared]:
+        """What differs, with the records that an earlier load left of dead-lettered rows."""
+        ends, key = self._ends, self._key.name
+        dead = ends.loads.dead
+        if not 0 < dead <= ASKED_BY_KEY or not any(one.differences for one in compared):
+            return compared
+        keys = [
+            text
+            for path in ends.folder.settled_dead_letters
+            for frame in read_frames(path, [key])
+            for text in frame[key].drop_nulls()
+        ]
+        records = records_of(self._asking, ends.table.object, self._known.columns, keys, self._key)
+        if not records.height:
+            return compared
+        self._known.add_found(records)
+        self._notes.append(
+            f"the org has {records.height:,} of the dead-lettered rows as an earlier load left them"
+        )
+        return [
+            one
+            if one.found is None
+            else compare(one.range, expected(one.days, self._asked, self._known), one.found)
+            for one in compared
+        ]
 
     def _ask(self, one: Range) -> Compared:
         """A range against the org; without an answer where it took the org too long."""
@@ -331,7 +355,7 @@ class _Reconciliation:
         rows, named = comparison.run(all_rows=self._every_row)
         refused = KnownRows.rejected(ends.folder, ends.table, self._measures)
         contradictions: list[str] = []
-        for one in ranges if differing else []:
+        for one in ranges if differing or self._too_many else []:
             should = expected(one.days, self._measures, refused)
             staged = compare(one, should, comparison.staged_totals.of(one))
             contradictions += [

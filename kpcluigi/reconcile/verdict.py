@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from kpcluigi.load import Standing
 from kpcluigi.markers import Check, ComparedRange, ComparedRows, Plan, SourceTotals, Verdict
 from kpcluigi.reconcile.aggregates import Compared, about, as_text
-from kpcluigi.reconcile.ledger import count_check, ledger_checks
+from kpcluigi.reconcile.ledger import ledger_checks
 from kpcluigi.reconcile.measures import Measure, Value, merged
 from kpcluigi.reconcile.sample import Sampled
 from kpcluigi.tables import Table
@@ -130,17 +130,21 @@ class Findings:
 
     def _counts(self, source: int, dead: int) -> Check:
         differing = [one for one in self.compared if one.found is None or _differs_in_rows(one)]
-        check = count_check(
-            "count in the org", source, self.in_org, dead=dead, detail=self.counted_by
-        )
-        if not differing:
-            return check
-        verdict = self._explained
+        there = sum(one.expected.aggregates.rows for one in self.compared)
+        agrees = self.in_org == (there if self.compared else source - dead)
+        verdict: Verdict = "PASS" if agrees and not differing else self._explained
         if verdict == "PASS" and dead:
             verdict = "EXCEPTIONS"
         shown = ", ".join(str(one.days) for one in differing[:3])
-        detail = f"{self.counted_by}; {len(differing)} differ: {shown}"
-        return check.model_copy(update={"verdict": verdict, "detail": detail})
+        where = f"; {len(differing)} differ: {shown}" if differing else ""
+        return Check(
+            level=1,
+            name="count in the org",
+            verdict=verdict,
+            expected=source,
+            found=self.in_org,
+            detail=f"{self.counted_by}{where}",
+        )
 
     def _columns(self) -> Iterator[Check]:
         """A check per column and per lookup, over all ranges."""

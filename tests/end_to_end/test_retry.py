@@ -40,13 +40,13 @@ def test_rejected_rows_are_named_and_loaded_once_they_are_corrected(migration: M
     ended = migration.run(*options)
     assert ended.code == 30
     last = ended.output[ended.output.rindex("phase  table") :]
-    assert migration.verdicts() == {TABLE: "EXCEPTIONS"}
+    reconciled = migration.marker(TABLE, "reconciled.json")
+    assert reconciled["verdict"] == "EXCEPTIONS", reconciled["differences"]
     assert f"{TABLE}: 1,000 rows are in" in last
     assert f"luigi --module kpcluigi RetryFailed --table {TABLE}" in last
     for reason in REASONS:
         assert f"250 rows: {reason.removesuffix('--').rstrip(' :')}; " in last
     folder = migration.folder / TABLE
-    reconciled = migration.marker(TABLE, "reconciled.json")
     assert reconciled["dead_lettered"] == 4 * EACH
     assert reconciled["created"] + reconciled["updated"] == reconciled["source"] - 4 * EACH
     dead = [row for path in folder.glob("dead_letter/*") for row in rows_of(path)]

@@ -106,6 +106,22 @@ def test_rows_of_the_dead_letter_are_exceptions_and_nothing_else_differs(bed: Be
         assert [d.key for d in worse.differences if d.level == 4] == [one_more]
 
 
+def test_dead_rows_that_an_earlier_load_left_in_the_org_are_exceptions_too(bed: Bed) -> None:
+    """Also where their files are gone, so that rows cannot be compared."""
+    same, older = bed.key(3), bed.key(41)
+    absent = bed.key(97)
+    loads = die(bed, same, older, absent)
+    bed.files_gone.add(1)
+    gone = f"DELETE FROM Sale__c WHERE External_ID__c = '{absent}'"
+    change = "SET Amount__c = 0.5, Tenant__c = NULL, Sold_At__c = Sold_At__c - INTERVAL 9 DAY"
+    spoilt = f"UPDATE Sale__c {change} WHERE External_ID__c = '{older}'"
+    with bed.planted(spoilt, older), bed.planted(gone, absent):
+        found = bed.reconcile(loads=loads)
+    assert found.verdict == "EXCEPTIONS", found.differences
+    assert found.differences == []
+    assert "the org has 2 of the dead-lettered rows as an earlier load left them" in found.notes
+
+
 def test_a_row_corrected_by_hand_is_expected_as_it_was_corrected(bed: Bed) -> None:
     key = bed.key(1234)
     loads = die(bed, key)
