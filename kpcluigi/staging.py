@@ -299,8 +299,8 @@ class TableFolder:
 
     @contextmanager
     def retry_lock(self) -> Iterator[None]:
-        """Hold the right to send dead-lettered rows. Raises `ChunkLockedError`."""
-        with self._lock("retries", "its dead letter"):
+        """Hold the right to send rows again, or to compare them. Raises `ChunkLockedError`."""
+        with self._lock("retries", "what was loaded of it"):
             yield
 
     @contextmanager
