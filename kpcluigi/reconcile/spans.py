@@ -182,44 +182,45 @@ def days_of(
     """
     most = _most_rows(sum(day.rows for day in ranges))
     enough = MOST_RANGES + RANGES_PER_MILLION * sum(day.rows for day in ranges) // 1_000_000
-    told = {
-        column: unit
-        for column, unit in units.items()
-        if len(_cut(window, ranges, {column: unit}, most)) <= enough
+    sizes = {
+        column: [abs(Decimal(day.columns[column].sum or 0)) for day in ranges] for column in units
     }
+    limits = {column: unit * 2 ** (DOUBLE_BITS - 3) for column, unit in units.items()}
+    told = [
+        (sizes[column], limit)
+        for column, limit in limits.items()
+        if len(_cut(window, ranges, [(sizes[column], limit)], most)) <= enough
+    ]
     return _cut(window, ranges, told, most)
 
 
 def _cut(
-    window: Window, ranges: Sequence[RangeTotals], units: dict[str, Decimal], most: int
+    window: Window,
+    ranges: Sequence[RangeTotals],
+    limits: Sequence[tuple[list[Decimal], Decimal]],
+    most: int,
 ) -> list[Days]:
+    """Cut before a day with which there would be too many rows, or a sum reach its limit."""
     days = [date.fromisoformat(day.day) for day in ranges]
     # A day of a value's own clock may lie beside the window
     start, last = min([window.start, *days]), max([window.end, *days])
     found: list[Days] = []
-    held = list[RangeTotals]()
-    for first, day in zip(days, ranges, strict=True):
-        if held and not _fit([*held, day], units, most):
-            found.append(Days(start, first - timedelta(days=1), tuple(held)))
-            start, held = first, []
-        held.append(day)
-    return [*found, Days(start, last, tuple(held))]
+    begin, rows, sums = 0, 0, [Decimal(0) for _ in limits]
+    for i, day in enumerate(ranges):
+        rows += day.rows
+        sums = [held + sizes[i] for held, (sizes, _) in zip(sums, limits, strict=True)]
+        full = any(held >= limit for held, (_, limit) in zip(sums, limits, strict=True))
+        if i > begin and (rows > most or full):
+            found.append(Days(start, days[i] - timedelta(days=1), tuple(ranges[begin:i])))
+            start, begin, rows = days[i], i, day.rows
+            sums = [sizes[i] for sizes, _ in limits]
+    return [*found, Days(start, last, tuple(ranges[begin:]))]
 
 
 def _most_rows(rows: int) -> int:
     """For an object with so many records."""
     selective = min(rows, 1_000_000) // 10 + max(rows - 1_000_000, 0) // 20
     return max(LEAST_ROWS, min(selective, MOST_ROWS))
-
-
-def _fit(days: Sequence[RangeTotals], units: dict[str, Decimal], most: int) -> bool:
-    if sum(day.rows for day in days) > most:
-        return False
-    for column, unit in units.items():
-        whole = sum(abs(Decimal(day.columns[column].sum or 0)) for day in days)
-        if whole >= unit * 2 ** (DOUBLE_BITS - 3):
-            return False
-    return True
 
 
 def each_day(days: Days) -> Iterator[date]:

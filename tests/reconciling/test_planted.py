@@ -126,7 +126,6 @@ SUBTLE = {
     "an hour in mid-range": ("Sold_At__c", "Sold_At__c - INTERVAL 1 HOUR", 1),
     "trailing blanks": ("Note__c", "Note__c || '  '", 1),
     "NULL against a value": ("Note__c", "NULL", 1),
-    "a value against NULL": ("Note__c", "'0'", 7),
     "a Thai character": ("Note__c", "replace(Note__c, 'ร้าน', 'ร้าม')", 3),
     "the last digit of 30": ("Card_No__c", CARD, 1),
     "another parent": (
@@ -138,13 +137,13 @@ SUBTLE = {
 """What is planted: the field, its new value, and a number that the row's own is a multiple of."""
 
 
-def a_row_for(field: str, multiple: int, *, rows: list[int]) -> int:
-    """The first of these rows that has a value there, or none if there is to be none."""
+def a_row_for(multiple: int, *, rows: list[int]) -> int:
+    """The first of these rows that has a value in every field that is changed."""
     return next(
         i
         for i in rows
         if i % multiple == 0
-        and (i % 7 == 0) == (multiple == 7)
+        and i % 7
         and (multiple != 1 or (i % 3 and i % 13 and i % 17 and i % 50 != 7))
     )
 
@@ -156,7 +155,7 @@ def test_what_no_total_shows(bed: Bed, what: str, full: bool) -> None:
     field, value, multiple = SUBTLE[what]
     sampled = {int(key) - 8_000_000_000 for key in bed.totals.sample}
     middle = range(MIDDLE, MIDDLE + 10_000)
-    i = a_row_for(field, multiple, rows=[i for i in middle if (i in sampled) != full])
+    i = a_row_for(multiple, rows=[i for i in middle if (i in sampled) != full])
     column = "Tenant__c" if "." in field else field
     key = bed.key(i)
     change = f"UPDATE Sale__c SET {column} = {value} WHERE External_ID__c = '{key}'"
