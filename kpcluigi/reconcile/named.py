@@ -1,9 +1,12 @@
 """The files that name what differs: `differences/` in a table's folder.
 
-fields.csv.gz          a line for each field that differs, and each row that one side lacks
-send_again.csv.gz      modified and missing rows, as they were sent: what `Repair` sends
-changed_since.csv.gz   rows that were changed in the org after they were loaded, as they were sent
-extra.csv.gz           records of the org that Oracle does not have
+| file                 | holds                                                                   |
+|----------------------|-------------------------------------------------------------------------|
+| fields.csv.gz        | a line per field that differs, and per row that one side lacks          |
+| send_again.csv.gz    | modified and missing rows, as they were sent: what `Repair` sends       |
+| changed_since.csv.gz | rows that were changed in the org after they were loaded, as sent       |
+| extra.csv.gz         | records of the org that Oracle does not have                            |
+| compared.json        | the days that were compared; they are again, until nothing differs      |
 """
 
 from __future__ import annotations
