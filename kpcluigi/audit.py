@@ -1,6 +1,7 @@
 """audit.jsonl: what the markers of a run were at each of its exits, as a chain of hashes.
 
-A line per marker that is new, changed or gone since the last line about it:
+A line per marker, and per file that names rows, that is new, changed or gone since the last line
+about it:
 
     {"at": "2026-11-21T19:10:27Z", "bytes": 812, "facts": {"rows": 10},
      "file": "T/loads/00001.json", "mtime_ns": 1795288227000000000, "n": 1,
