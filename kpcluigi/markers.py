@@ -366,31 +366,44 @@ class SpentJobs(Marker):
     jobs: list[JobOutcome]
 
 
-class RetrySource(Marker):
-    """retries/00001.sent.json: the dead-lettered rows that an attempt sends."""
+class AttemptSource(Marker):
+    """The rows that an attempt sends again, in a file of their own."""
 
     table: str
     attempt: int
     rows: int
     invocation: str
     """The start of the command that it was begun by."""
-    corrected: str
-    """Name of the file that the rows were taken from; empty: they are sent as they were."""
-    corrected_sha256: str = ""
-    """Of that file: the same command may go on with the attempt."""
-    raw_bytes: int
     sha256: str
     header_bytes: int
     cuts: list[tuple[int, int]]
 
 
-class RetryResult(Marker):
-    """retries/00001.json: what became of the rows of one attempt."""
+class RetrySource(AttemptSource):
+    """retries/00001.sent.json: dead-lettered rows."""
+
+    corrected: str
+    """Name of the file that the rows were taken from; empty: they are sent as they were."""
+    corrected_sha256: str = ""
+    """Of that file: the same command may go on with the attempt."""
+    raw_bytes: int
+
+
+class RepairSource(AttemptSource):
+    """repairs/00001.sent.json: rows that the org has not, or has otherwise."""
+
+    changed_too: bool
+    """Rows that were changed in the org since are among them."""
+    ranges: list[str]
+    """Days whose rows are compared from now on, whatever else agrees; empty: all."""
+
+
+class AttemptResult(Marker):
+    """What became of the rows of one attempt."""
 
     table: str
     attempt: int
     rows: int
-    corrected: str
     created: int
     updated: int
     failed: int
@@ -399,6 +412,18 @@ class RetryResult(Marker):
     errors: list[RowErrors] = []
     jobs: list[JobOutcome]
     seconds: float
+
+
+class RetryResult(AttemptResult):
+    """retries/00001.json"""
+
+    corrected: str
+
+
+class RepairResult(AttemptResult):
+    """repairs/00001.json"""
+
+    changed_too: bool
 
 
 class GzipVerdict(Marker):
@@ -533,40 +558,6 @@ class ComparedBefore(Marker):
     table: str
     ranges: list[str]
     """Days; empty: all rows."""
-
-
-class RepairSource(Marker):
-    """repairs/00001.sent.json: the rows that a repair sends again."""
-
-    table: str
-    attempt: int
-    rows: int
-    invocation: str
-    """The start of the command that it was begun by."""
-    changed_too: bool
-    """Rows that were changed in the org since are among them."""
-    ranges: list[str]
-    """Days whose rows are compared from now on, whatever else agrees; empty: all."""
-    sha256: str
-    header_bytes: int
-    cuts: list[tuple[int, int]]
-
-
-class RepairResult(Marker):
-    """repairs/00001.json: what became of the rows of one repair."""
-
-    table: str
-    attempt: int
-    rows: int
-    changed_too: bool
-    created: int
-    updated: int
-    failed: int
-    unprocessed: int
-    blanked: int = 0
-    errors: list[RowErrors] = []
-    jobs: list[JobOutcome]
-    seconds: float
 
 
 class ColumnSync(BaseModel):

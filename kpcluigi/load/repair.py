@@ -6,7 +6,6 @@ Which they are, the last comparison of rows has named, in `differences/`; see
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +13,8 @@ import polars as pl
 
 from kpcluigi.chunkfile import writing
 from kpcluigi.csvframes import header_line, read_frames
-from kpcluigi.errors import StagingError
-from kpcluigi.load.attempt import AttemptLoad
+from kpcluigi.load.attempt import AttemptFiles, AttemptLoad
 from kpcluigi.load.chunk import forget_journal
-from kpcluigi.load.fileload import StagedFile
 from kpcluigi.markers import Reconciled, RepairResult, RepairSource
 from kpcluigi.staging import TableFolder, read_marker, write_marker
 from kpcluigi.tables import Table
@@ -88,51 +85,21 @@ def _rows(paths: list[Path], table: Table) -> Iterator[pl.DataFrame]:
 
 
 class RepairLoad(AttemptLoad):
-    """One repair; `run` brings it from wherever it stands to its marker."""
+    """One repair."""
 
     def run(self) -> RepairResult:
-        """Send the rows, and write the marker.
-
-        Raises:
-            JobFailedError, JobTimeoutError: as `ChunkLoad`; the next run goes on with the repair.
-        """
-        started = time.monotonic()
         folder, attempt = self.folder, self.attempt
-        source = read_marker(folder.repair_source(attempt), RepairSource)
-        if source is None:
-            raise StagingError(f"{folder.repair_source(attempt)} is gone; run the command again")
-        staged = StagedFile(
+        files = AttemptFiles(
             title=f"{self.table.name} repair {attempt}",
-            table=self.table.name,
-            n=attempt,
+            begun=folder.repair_source(attempt),
             path=folder.repair_file(attempt),
-            sha256=source.sha256,
-            rows=source.rows,
-            header_bytes=source.header_bytes,
-            cuts=source.cuts,
             journal=folder.repair_journal(attempt),
             again=folder.repair_again(attempt),
-        )
-        loaded, blanked = self.send(
-            staged,
-            begun=folder.repair_source(attempt),
             dead=folder.repair_dead(attempt),
             blanked=folder.repair_blanked(attempt),
         )
-        result = RepairResult(
-            table=self.table.name,
-            attempt=attempt,
-            rows=source.rows,
-            changed_too=source.changed_too,
-            created=loaded.count("created"),
-            updated=loaded.count("updated"),
-            failed=loaded.count("failed"),
-            unprocessed=loaded.count("unprocessed"),
-            blanked=blanked,
-            errors=loaded.errors.ordered(),
-            jobs=[*loaded.spent_jobs, *loaded.outcomes],
-            seconds=round(time.monotonic() - started, 3),
-        )
+        source = self.source(files, RepairSource)
+        result = RepairResult(changed_too=source.changed_too, **self.send(files, source))
         write_marker(folder.repair_result(attempt), result)
-        forget_journal(staged.journal, staged.again)
+        forget_journal(files.journal, files.again)
         return result

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +20,8 @@ from kpcluigi.chunkfile import writing
 from kpcluigi.csvframes import header_line, read_frames
 from kpcluigi.errors import StagingError
 from kpcluigi.fields.text import FIELD_CHARACTERS
-from kpcluigi.load.attempt import AttemptLoad, sha256_of
+from kpcluigi.load.attempt import AttemptFiles, AttemptLoad, sha256_of
 from kpcluigi.load.chunk import forget_journal
-from kpcluigi.load.fileload import StagedFile
 from kpcluigi.load.results import KeySet
 from kpcluigi.load.row_errors import ERROR
 from kpcluigi.load.settle import write_rows
@@ -223,54 +221,24 @@ def _known(rows: list[dict[str, str]], key: str, dead: KeySet, faults: list[str]
 
 
 class RetryLoad(AttemptLoad):
-    """One attempt; `run` brings it from wherever it stands to its marker."""
+    """One attempt; the rows that arrived leave the dead letter."""
 
     def run(self) -> RetryResult:
-        """Send the rows, take those that arrived out of the dead letter, write the marker.
-
-        Raises:
-            JobFailedError, JobTimeoutError: as `ChunkLoad`; the next run goes on with the attempt.
-        """
-        started = time.monotonic()
         folder, attempt = self.folder, self.attempt
-        source = read_marker(folder.retry_source(attempt), RetrySource)
-        if source is None:
-            raise StagingError(f"{folder.retry_source(attempt)} is gone; run the command again")
-        staged = StagedFile(
+        files = AttemptFiles(
             title=f"{self.table.name} attempt {attempt}",
-            table=self.table.name,
-            n=attempt,
+            begun=folder.retry_source(attempt),
             path=folder.retry_file(attempt),
-            sha256=source.sha256,
-            rows=source.rows,
-            header_bytes=source.header_bytes,
-            cuts=source.cuts,
             journal=folder.retry_journal(attempt),
             again=folder.retry_again(attempt),
-        )
-        loaded, blanked = self.send(
-            staged,
-            begun=folder.retry_source(attempt),
             dead=folder.dead_retry(attempt),
             blanked=folder.retry_blanked(attempt),
         )
+        source = self.source(files, RetrySource)
+        result = RetryResult(corrected=source.corrected, **self.send(files, source))
         self._leave_out_of_the_dead_letter()
-        result = RetryResult(
-            table=self.table.name,
-            attempt=attempt,
-            rows=source.rows,
-            corrected=source.corrected,
-            created=loaded.count("created"),
-            updated=loaded.count("updated"),
-            failed=loaded.count("failed"),
-            unprocessed=loaded.count("unprocessed"),
-            blanked=blanked,
-            errors=loaded.errors.ordered(),
-            jobs=[*loaded.spent_jobs, *loaded.outcomes],
-            seconds=round(time.monotonic() - started, 3),
-        )
         write_marker(folder.retry_result(attempt), result)
-        forget_journal(staged.journal, staged.again)
+        forget_journal(files.journal, files.again)
         return result
 
     def _leave_out_of_the_dead_letter(self) -> None:

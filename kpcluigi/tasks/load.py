@@ -14,9 +14,10 @@ import luigi
 from kpcluigi import settings
 from kpcluigi.errors import StagingError, TooManyFailedRowsError
 from kpcluigi.load import ChunkLoad, Compression, LoadRules, Standing, require_sane, standing
+from kpcluigi.load.attempt import AttemptLoad
 from kpcluigi.load.chunk import forget_journal
 from kpcluigi.load.fileload import Stage
-from kpcluigi.markers import ChunkManifest, LoadResult, Marker, Plan, RepairResult, RetryResult
+from kpcluigi.markers import AttemptResult, ChunkManifest, LoadResult, Marker, Plan
 from kpcluigi.quota import Admission
 from kpcluigi.salesforce import Client, Tracker, allocation_of, file_reference
 from kpcluigi.staging import read_marker, retry_command
@@ -57,6 +58,30 @@ class LoadTask(TableTask):
                 tracker.update(reference, "failed", message=str(error))
                 raise
 
+    def send_attempt(self, kind: str, load: type[AttemptLoad], attempt: int, rows: int) -> None:
+        """Rows that are sent again, as `retry` or `repair`; the table is to be reconciled anew."""
+        teller = self.teller()
+        self.folder.reconciled.unlink(missing_ok=True)
+        with (
+            salesforce_client(teller.say) as client,
+            self.tracked(f"{self.table}-{kind}", attempt, rows, teller) as tracked,
+        ):
+            result = load(
+                client=client,
+                table=self.mapping,
+                folder=self.folder,
+                attempt=attempt,
+                logs=self.run_folder.job_logs,
+                rules=load_rules(),
+                compression=self.compression(),
+                gate=admission(client),
+                stage=tracked.stage,
+                tell=teller.job,
+            ).run()
+            tracked.end(result)
+        arrived = result.created + result.updated
+        teller.say(f"{kind} {attempt}: {arrived:,} of {result.rows:,} rows arrived")
+
     def teller(self) -> Teller:
         n = self.chunk_number
         name = self.table if n is None else f"{self.table} chunk {n}"
@@ -95,7 +120,7 @@ class Tracked:
     def stage(self, stage: Stage) -> None:
         self.tracker.update(self.reference, stage)
 
-    def end(self, result: LoadResult | RetryResult | RepairResult) -> None:
+    def end(self, result: LoadResult | AttemptResult) -> None:
         """Every row has its outcome."""
         self.tracker.update(
             self.reference,

@@ -13,8 +13,7 @@ from kpcluigi.load import RepairLoad, open_repair, repair_under_way, standing, t
 from kpcluigi.markers import Plan, Reconciled, RepairSource
 from kpcluigi.staging import read_marker, refuse_stale
 from kpcluigi.tasks.automation import hold_automation
-from kpcluigi.tasks.base import salesforce_client
-from kpcluigi.tasks.load import LoadTask, admission, load_rules
+from kpcluigi.tasks.load import LoadTask
 from kpcluigi.tasks.migrate import closing
 from kpcluigi.tasks.preflight import this_preflight
 from kpcluigi.tasks.reconcile import Reconcile
@@ -58,34 +57,12 @@ class Repair(LoadTask):
         yield self._reconcile
 
     def _send(self) -> None:
-        teller = self.teller()
         attempt = open_repair(
             self.folder, self.mapping, changed_too=self.changed_too, invocation=invocation()
         )
-        if attempt is None:
-            return
-        source = read_marker(self.folder.repair_source(attempt), RepairSource)
-        rows = source.rows if source else 0
-        self.folder.reconciled.unlink(missing_ok=True)
-        with (
-            salesforce_client(teller.say) as client,
-            self.tracked(f"{self.table}-repair", attempt, rows, teller) as tracked,
-        ):
-            result = RepairLoad(
-                client=client,
-                table=self.mapping,
-                folder=self.folder,
-                attempt=attempt,
-                logs=self.run_folder.job_logs,
-                rules=load_rules(),
-                compression=self.compression(),
-                gate=admission(client),
-                stage=tracked.stage,
-                tell=teller.job,
-            ).run()
-            tracked.end(result)
-        arrived = result.created + result.updated
-        teller.say(f"repair {attempt}: {arrived:,} of {result.rows:,} rows arrived")
+        if attempt is not None:
+            source = read_marker(self.folder.repair_source(attempt), RepairSource)
+            self.send_attempt("repair", RepairLoad, attempt, source.rows if source else 0)
 
     def _begin(self) -> Callable[[], None]:
         """Check the settings and that there is something to repair; return what is done at exit."""

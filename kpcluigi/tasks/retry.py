@@ -14,8 +14,7 @@ from kpcluigi.load import RetryLoad, open_attempt, standing, under_way
 from kpcluigi.markers import Plan, RetrySource
 from kpcluigi.staging import read_marker, refuse_stale
 from kpcluigi.tasks.automation import hold_automation
-from kpcluigi.tasks.base import salesforce_client
-from kpcluigi.tasks.load import LoadTask, admission, load_rules, remedy
+from kpcluigi.tasks.load import LoadTask, remedy
 from kpcluigi.tasks.migrate import closing
 from kpcluigi.tasks.preflight import this_preflight
 from kpcluigi.tasks.reconcile import Reconcile
@@ -64,33 +63,11 @@ class RetryFailed(LoadTask):
             )
 
     def _send(self) -> None:
-        teller = self.teller()
         corrected = Path(self.corrected) if self.corrected else None
         attempt = open_attempt(self.folder, self.mapping, corrected, invocation=invocation())
-        if attempt is None:
-            return
-        source = read_marker(self.folder.retry_source(attempt), RetrySource)
-        rows = source.rows if source else 0
-        self.folder.reconciled.unlink(missing_ok=True)
-        with (
-            salesforce_client(teller.say) as client,
-            self.tracked(f"{self.table}-retry", attempt, rows, teller) as tracked,
-        ):
-            result = RetryLoad(
-                client=client,
-                table=self.mapping,
-                folder=self.folder,
-                attempt=attempt,
-                logs=self.run_folder.job_logs,
-                rules=load_rules(),
-                compression=self.compression(),
-                gate=admission(client),
-                stage=tracked.stage,
-                tell=teller.job,
-            ).run()
-            tracked.end(result)
-        arrived = result.created + result.updated
-        teller.say(f"attempt {attempt}: {arrived:,} of {result.rows:,} rows arrived")
+        if attempt is not None:
+            source = read_marker(self.folder.retry_source(attempt), RetrySource)
+            self.send_attempt("retry", RetryLoad, attempt, source.rows if source else 0)
 
     def _begin(self) -> Callable[[], None]:
         """Check the settings and that there is something to retry; return what is done at exit."""
