@@ -7,6 +7,7 @@ is exact, but for an extreme: when such a row holds it, the next one is not know
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -36,13 +37,13 @@ class Shift:
     """What the known rows of a day take from Oracle's totals (below 0), or add to them."""
 
     rows: int = 0
-    counts: dict[Measure, int] = field(default_factory=dict)
+    counts: Counter[Measure] = field(default_factory=Counter)
     sums: dict[Measure, Decimal] = field(default_factory=dict)
     gone: dict[Measure, set[Value]] = field(default_factory=dict)
     come: dict[Measure, set[Value]] = field(default_factory=dict)
     unsure: set[Measure] = field(default_factory=set)
     """Extremes that a date held which no org holds."""
-    orphans: dict[Measure, int] = field(default_factory=dict)
+    orphans: Counter[Measure] = field(default_factory=Counter)
     """By lookup: rows that may have been sent without that parent."""
 
 
@@ -119,7 +120,7 @@ class KnownRows:
                     texts = [in_utc(text) for text in texts]
                 there = [text for text in texts if text not in (None, "", NULL)]
                 if measure.what in ("non_null", "parents"):
-                    add(shift.counts, measure, sign * len(there))
+                    shift.counts[measure] += sign * len(there)
                     continue
                 if any(measure.is_outside(text) for text in there):
                     shift.unsure.add(measure)
@@ -127,7 +128,7 @@ class KnownRows:
                 if measure.what == "sum":
                     with localcontext(prec=DIGITS):
                         added = sum((_rounded(measure, v) for v in values), Decimal())
-                        add(shift.sums, measure, sign * added)
+                        shift.sums[measure] = shift.sums.get(measure, Decimal()) + sign * added
                 elif measure.what in ("min", "max"):
                     (shift.gone if sign < 0 else shift.come).setdefault(measure, set()).update(
                         values
@@ -145,7 +146,7 @@ class KnownRows:
                 if measure.what == "parents":
                     name = self._targets[measure]
                     there = pl.col(name).is_not_null() & ~pl.col(name).is_in(["", NULL])
-                    add(shift.orphans, measure, rows.filter(there & lost[name]).height)
+                    shift.orphans[measure] += rows.filter(there & lost[name]).height
 
     def of_days(self, days: Days) -> list[Shift]:
         """What is known of these days; of rows without a day, where all days are meant."""
@@ -185,14 +186,13 @@ def expected(
     """What the org should hold of these days."""
     found = merged((of_oracle(day, measures) for day in days.totals), measures)
     unsure: set[Measure] = set()
-    orphans: dict[Measure, int] = {}
+    orphans: Counter[Measure] = Counter()
     for shift in known.of_days(days):
         found.rows += shift.rows
         unsure |= shift.unsure
-        for measure, number in shift.orphans.items():
-            add(orphans, measure, number)
+        orphans += shift.orphans
         for measure, count in shift.counts.items():
-            add(found.values, measure, count)
+            found.values[measure] = int(found.values.get(measure) or 0) + count
         for measure, change in shift.sums.items():
             with localcontext(prec=DIGITS):
                 found.values[measure] = Decimal(str(found.values.get(measure) or 0)) + change
@@ -220,12 +220,6 @@ def of_oracle(day: RangeTotals, measures: Sequence[Measure]) -> Aggregates:
             raw = None
         values[measure] = measure.of_oracle(raw) if isinstance(raw, str) else raw
     return Aggregates(day.rows, values)
-
-
-def add(counts: dict[Measure, int] | dict[Measure, Decimal] | dict[Measure, Value | None],
-        measure: Measure, number: int | Decimal) -> None:  # fmt: skip
-    """Add to an entry that may not be there yet."""
-    counts[measure] = (counts.get(measure) or 0) + number  # type: ignore[assignment,operator]
 
 
 def _rounded(measure: Measure, value: Value) -> Decimal:
