@@ -247,6 +247,11 @@ class TableFolder:
         return self.path / "differences"
 
     @property
+    def scratch(self) -> tuple[Path, Path]:
+        """Of a comparison of rows, while it is under way: rows of both sides, and differences."""
+        return self.path / ".rows", self.path / ".differences"
+
+    @property
     def compared_before(self) -> Path:
         return self.differences / "compared.json"
 

@@ -42,16 +42,20 @@ KINDS: tuple[DifferenceKind, ...] = ("missing", "modified", "changed_since", "tr
 class Named:
     """Takes classified rows; once closed, the files take the place of all earlier ones.
 
+    Args:
+        folder: where they are found in the end.
+        new: where they are made; in the same folder.
+
     Attributes:
         first: the first differences, for the marker.
         rows: that were named.
     """
 
-    def __init__(self, folder: Path, table: Table, key: Alike, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, new: Path, table: Table, key: Alike, stack: ExitStack) -> None:
         self.first: list[Difference] = []
         self.rows = 0
         self._folder = folder
-        self._new = folder.with_name(f".{folder.name}")
+        self._new = new
         self._table = table
         self._key = key
         self._stack = stack

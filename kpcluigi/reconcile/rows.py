@@ -137,11 +137,11 @@ class RowComparison:
     ) -> tuple[ComparedRows, list[Difference]]:
         started = time.monotonic()
         folder = self._sent.folder
-        scratch = folder.path / ".rows"
+        scratch, new = folder.scratch
         self._sent.verify()
         try:
             with ExitStack() as stack:
-                self._named = Named(folder.differences, self._table, self._key, stack)
+                self._named = Named(folder.differences, new, self._table, self._key, stack)
                 compare(scratch)
                 self._pair_up()
                 self._named.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from functools import partial
 
@@ -107,6 +108,8 @@ class Reconcile(TableTask):
 
     def run(self) -> None:
         with self.folder.retry_lock():
+            for left in self.folder.scratch:  # by a comparison that was killed
+                shutil.rmtree(left, ignore_errors=True)
             self._reconcile()
 
     def _reconcile(self) -> None:

@@ -62,8 +62,11 @@ def test_repair_makes_a_broken_table_pass(migration: Migration) -> None:
     assert migration.run().code != 0, "its rows cannot be compared while they are in flight"
     assert f"luigi --module kpcluigi Repair --table {TABLE}" in migration.output
 
+    scratch = migration.folder / TABLE / ".rows"
+    scratch.mkdir()  # as a comparison leaves it that is killed
     ended = migration.run(*repair, task="Repair")
     assert ended.code == 30
+    assert not scratch.exists()
     assert org.stats()["jobs"] - jobs == 1, "taken up again, not sent twice"
     marker = migration.marker(TABLE, "repairs", "00001.json")
     assert (marker["rows"], marker["created"], marker["updated"]) == (2, 1, 1)
