@@ -7,6 +7,7 @@
     expected.py    what the org should hold of it
     aggregates.py  levels 1, 2 and 5: what it holds
     sample.py      level 3: sampled rows, field by field
+    records.py     records by their keys
     alike.py       one form for one value on both sides
     rows.py        level 4: row by row; queryjobs.py the org's side, staged.py what was sent,
                    deal.py the files of both, named.py those that name what differs

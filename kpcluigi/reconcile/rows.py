@@ -33,7 +33,7 @@ from kpcluigi.reconcile.named import (
     Named,
 )
 from kpcluigi.reconcile.queryjobs import QueryRules, run_query_jobs
-from kpcluigi.reconcile.sample import records_of
+from kpcluigi.reconcile.records import records_of
 from kpcluigi.reconcile.spans import Range, Span, grouped, spans_of_jobs
 from kpcluigi.reconcile.staged import CLOCKS, CORRECTED, INSIDE, LOST, SENT, Sent, StagedTotals
 from kpcluigi.salesforce import (

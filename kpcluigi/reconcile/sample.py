@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from urllib.parse import quote
 
 import polars as pl
 import pyarrow as pa
@@ -21,23 +20,21 @@ from kpcluigi.load.row_errors import ERROR, lost_lookups
 from kpcluigi.markers import Difference, DifferenceKind, RetrySource, SourceTotals
 from kpcluigi.oracle import Source
 from kpcluigi.oracle.totals import LOB_HEAD
-from kpcluigi.reconcile.aggregates import QUERY_BYTES, Asking
+from kpcluigi.reconcile.aggregates import Asking
 from kpcluigi.reconcile.alike import (
     KEY,
     Alike,
     as_key,
-    as_texts,
     org_alike,
     staged_alike,
 )
 from kpcluigi.reconcile.measures import SECONDS
 from kpcluigi.reconcile.named import CHANGED_AT
+from kpcluigi.reconcile.records import records_of
 from kpcluigi.reconcile.staged import CLOCKS
 from kpcluigi.staging import TableFolder, read_marker
 from kpcluigi.tables import Table
 
-KEYS = 200
-"""Keys per query at most."""
 SEPARATOR, NOTHING = "|", "-"
 """Between two values of a hashed row, each of them behind its length; and in the place of NULL."""
 
@@ -222,43 +219,6 @@ def _head_like(value: str | None, head: str | None) -> str | None:
     if value is None or head is None or len(head) < LOB_HEAD - head.count("\n"):
         return value
     return value[: len(head)]
-
-
-def records_of(
-    asking: Asking, sobject: str, paths: Sequence[str], keys: Sequence[str], key: Alike
-) -> pl.DataFrame:
-    """Records with these external ids, as the text that a CSV would have."""
-    select = f"SELECT {', '.join(paths)} FROM {sobject} WHERE {key.name} IN "
-    records = [
-        as_texts(record, paths)
-        for batch in batches(list(keys), key, room=QUERY_BYTES - len(quote(select)))
-        for record in asking.query(f"{select}({', '.join(batch)})")
-    ]
-    return pl.DataFrame(records, schema=dict.fromkeys(paths, pl.String))
-
-
-def batches(keys: list[str], key: Alike, *, room: int) -> Iterator[list[str]]:
-    """Keys as SOQL literals, as many as one query can ask for."""
-    batch: list[str] = []
-    size = 0
-    for text in keys:
-        literal = literal_of(text, key)
-        length = len(quote(literal)) + 3
-        if batch and (len(batch) == KEYS or size + length > max(room, 1000)):
-            yield batch
-            batch, size = [], 0
-        batch.append(literal)
-        size += length
-    if batch:
-        yield batch
-
-
-def literal_of(text: str, key: Alike) -> str:
-    """A key in SOQL."""
-    if key.type == "decimal":
-        return text
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
-    return f"'{escaped}'"
 
 
 def _digest(row: Mapping[str, object], fields: list[Alike]) -> bytes:

@@ -30,8 +30,9 @@ from kpcluigi.reconcile.expected import KnownRows, expected
 from kpcluigi.reconcile.ledger import NAMED, marker
 from kpcluigi.reconcile.measures import measures_of
 from kpcluigi.reconcile.queryjobs import run_query_jobs
+from kpcluigi.reconcile.records import records_of
 from kpcluigi.reconcile.rows import ASKED_BY_KEY, RowComparison
-from kpcluigi.reconcile.sample import Sampled, records_of, sample_against_sent, sampled_rows
+from kpcluigi.reconcile.sample import Sampled, sample_against_sent, sampled_rows
 from kpcluigi.reconcile.spans import Days, Partition, Range, Span, days_of, distinct, spans_of_jobs
 from kpcluigi.reconcile.staged import Sent
 from kpcluigi.reconcile.verdict import Findings
